@@ -1,0 +1,1 @@
+"""The local cluster, and what is asked of any live one."""

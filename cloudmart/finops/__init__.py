@@ -1,0 +1,1 @@
+"""What the shop costs: price book, estimate. Pure Python: no Pulumi, no cluster."""
