@@ -1,0 +1,95 @@
+"""What every part of the settings tree is made of: the model base, scalars, images and resources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, Strict, model_validator
+from pydantic.alias_generators import to_camel
+
+from cloudmart.settings.quantities import Bytes, Cpu
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+#: A mapping that stays as it was validated: a frozen model would still let its dicts be changed.
+FrozenMapping = Annotated[
+    Mapping[K, V],
+    AfterValidator(lambda value: MappingProxyType(dict(value))),
+    PlainSerializer(lambda value: dict(value)),
+]
+
+#: Whole numbers as YAML writes them: `true` and "3" are mistakes here, not numbers.
+Count = Annotated[int, Strict(), Field(ge=0, le=10_000)]
+Positive = Annotated[int, Strict(), Field(ge=1, le=10_000)]
+Port = Annotated[int, Strict(), Field(ge=1, le=65_535)]
+Seconds = Annotated[int, Strict(), Field(ge=0, le=86_400)]
+Percent = Annotated[int, Strict(), Field(ge=1, le=100)]
+Flag = Annotated[bool, Strict()]
+
+_DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+
+#: RFC 1123 label, as names of namespaces must be.
+DnsLabel = Annotated[str, Strict(), Field(pattern=_DNS_LABEL, max_length=63)]
+#: RFC 1035 label, as names of Services must be; short enough for what is appended to it.
+ServiceName = Annotated[str, Strict(), Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=50)]
+#: A value that a Kubernetes label may have.
+LabelValue = Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)]
+#: A host name, without scheme or port.
+HostName = Annotated[str, Strict(), Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+#: The name of an environment variable.
+EnvName = Annotated[str, Strict(), Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+#: One line of text.
+Text = Annotated[str, Strict(), Field(min_length=1, max_length=500)]
+
+
+class Model(BaseModel):
+    """Base of the tree: immutable, and nothing unknown gets in. Keys are camelCase in YAML, snake_case in Python."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+class Amounts(Model):
+    """CPU in cores and memory in bytes."""
+
+    cpu: Cpu
+    memory: Bytes
+
+
+class Resources(Model):
+    """What a container asks for (`requests`) and may never pass (`limits`)."""
+
+    requests: Amounts
+    limits: Amounts
+
+    @model_validator(mode="after")
+    def _limits_cover_requests(self) -> Self:
+        for name in ("cpu", "memory"):
+            request, limit = getattr(self.requests, name), getattr(self.limits, name)
+            if limit < request:
+                raise ValueError(f"limits.{name} {limit} is below requests.{name} {request}; allowed: {request} or more")
+        return self
+
+
+class Image(Model):
+    """A container image. `digest`, where given, wins over `tag`: it cannot be moved."""
+
+    repository: Annotated[str, Strict(), Field(pattern=r"^[a-z0-9]([a-z0-9._/:-]*[a-z0-9])?$", max_length=255)]
+    tag: Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)] | None = None
+    digest: Annotated[str, Strict(), Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    pull_secrets: tuple[DnsLabel, ...] = ()
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        if self.tag is None and self.digest is None:
+            raise ValueError("neither tag nor digest is given; allowed: a tag, a digest or both")
+        if self.tag == "latest":
+            raise ValueError("tag is 'latest', which moves; allowed: a tag that names one version, or a digest")
+        return self
+
+    @property
+    def reference(self) -> str:
+        """``repository[:tag][@digest]``, as a container's ``image`` wants it."""
+        return self.repository + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
