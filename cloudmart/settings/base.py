@@ -69,7 +69,9 @@ class Resources(Model):
         for name in ("cpu", "memory"):
             request, limit = getattr(self.requests, name), getattr(self.limits, name)
             if limit < request:
-                raise ValueError(f"limits.{name} {limit} is below requests.{name} {request}; allowed: {request} or more")
+                raise ValueError(
+                    f"limits.{name} {limit} is below requests.{name} {request}; allowed: {request} or more"
+                )
         return self
 
 

@@ -1,7 +1,7 @@
 """Kubernetes quantities as values that can be compared, added and priced.
 
-Grammar and suffixes: ``k8s.io/apimachinery/pkg/api/resource`` (Quantity). The text is kept as it was written, because that
-is what stands in the manifest; comparison is by value.
+Grammar and suffixes: ``k8s.io/apimachinery/pkg/api/resource`` (Quantity). The text is kept as it was written, because
+that is what stands in the manifest; comparison is by value.
 """
 
 from __future__ import annotations

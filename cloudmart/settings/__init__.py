@@ -1,0 +1,42 @@
+"""The typed tree: catalog and stack configuration in, one frozen object out. Reads two files; knows no Pulumi."""
+
+from cloudmart.settings.base import Amounts, Image, Model, Resources
+from cloudmart.settings.load import Loaded, Origin, load, load_with_origins, stack_file, stacks
+from cloudmart.settings.model import Edge, Settings, TargetKind
+from cloudmart.settings.quantities import Bytes, Cpu
+from cloudmart.settings.service import (
+    Autoscaling,
+    CostCenter,
+    Criticality,
+    External,
+    NamespaceSettings,
+    Probe,
+    ScalingPolicy,
+    Service,
+)
+
+__all__ = [
+    "Amounts",
+    "Autoscaling",
+    "Bytes",
+    "CostCenter",
+    "Cpu",
+    "Criticality",
+    "Edge",
+    "External",
+    "Image",
+    "Loaded",
+    "Model",
+    "NamespaceSettings",
+    "Origin",
+    "Probe",
+    "Resources",
+    "ScalingPolicy",
+    "Service",
+    "Settings",
+    "TargetKind",
+    "load",
+    "load_with_origins",
+    "stack_file",
+    "stacks",
+]

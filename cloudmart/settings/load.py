@@ -1,0 +1,330 @@
+"""catalog.yaml and a stack's configuration in, one frozen ``Settings`` out.
+
+A stack's file overrides the catalog by deep merge: mappings are merged key by key, everything else is replaced, and
+``null`` takes a key away (an optional part is then off, a service is then gone).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from cloudmart.errors import UserError
+from cloudmart.settings.model import Declaration, Settings
+from cloudmart.settings.source import Document, Path_, dotted, read, shown
+
+CATALOG = "catalog.yaml"
+PREFIX = "cloudmart:"
+
+#: Configuration keys that hold secrets. They are read by the program as secret outputs and never become settings.
+SECRET_KEYS = frozenset({"postgresPassword", "redisPassword", "kafkaPassword"})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value came from: a file and line, ``Pulumi config`` (given to the engine), or ``default`` (the model)."""
+
+    file: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+DEFAULT = Origin("default")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings, and the origin of every key path that was written somewhere."""
+
+    settings: Settings
+    origins: Mapping[Path_, Origin]
+
+    def origin_of(self, path: Path_) -> Origin:
+        """The origin of a path: its own, or the model's default."""
+        return self.origins.get(path, DEFAULT)
+
+
+def stack_file(stack: str) -> str:
+    """Name of a stack's file, as Pulumi names it."""
+    return f"Pulumi.{stack}.yaml"
+
+
+def stacks(root: Path) -> list[str]:
+    """The stacks that have a file under `root`, sorted."""
+    return sorted(path.name[len("Pulumi.") : -len(".yaml")] for path in root.glob("Pulumi.*.yaml"))
+
+
+def load(stack: str, root: Path, engine_config: Mapping[str, str] | None = None) -> Settings:
+    """The settings of a stack. See `load_with_origins`."""
+    return load_with_origins(stack, root, engine_config).settings
+
+
+def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] | None = None) -> Loaded:
+    """Reads ``catalog.yaml`` and ``Pulumi.<stack>.yaml`` under `root`.
+
+    `engine_config` is what a Pulumi engine handed to the program, without secrets (keys with their namespace,
+    structured values as JSON). It has the last word, because ``pulumi up -c key=value`` and ``--config-file`` are in it
+    and not in the file.
+
+    Raises ``UserError``, one line a problem: file, line, key path, what was found, what is allowed.
+    """
+    catalog = read(root / CATALOG, CATALOG)
+    config, files = _stack_config(stack, root, engine_config)
+    origins: dict[Path_, Origin] = {}
+    tree: dict[str, Any] = {}
+    _merge(tree, catalog.data, (), origins, lambda path: Origin(CATALOG, catalog.lines.get(path)))
+    _merge(tree, config, (), origins, lambda path: files.get(path) or Origin("Pulumi config"))
+    try:
+        settings = Settings.model_validate({**tree, "stack": stack})
+    except ValidationError as error:
+        raise UserError("\n".join(_explained(error, origins, tree))) from None
+    if problems := list(_cross_checked(settings, origins)):
+        raise UserError("\n".join(problems))
+    return Loaded(settings, origins)
+
+
+def _stack_config(
+    stack: str, root: Path, engine_config: Mapping[str, str] | None
+) -> tuple[dict[str, Any], dict[Path_, Origin]]:
+    name = stack_file(stack)
+    path = root / name
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", stack):
+        raise UserError(f"stack: found {shown(stack)}; allowed: letters, digits, '-', '_' and '.'")
+    if not path.is_file() and not engine_config:
+        known = ", ".join(stacks(root)) or "none"
+        raise UserError(f"{name}: no such file; stacks that have one: {known}")
+    document = read(path, name) if path.is_file() else Document(name, {}, {})
+    config: dict[str, Any] = {}
+    files: dict[Path_, Origin] = {}
+    block = document.data.get("config")
+    if block is not None and not isinstance(block, dict):
+        raise UserError(f"{name}:{document.lines[('config',)]}: config: found {shown(block)}; allowed: a mapping")
+    for key, value in (block or {}).items():
+        if not key.startswith(PREFIX):
+            continue  # another provider's own configuration
+        top = key[len(PREFIX) :]
+        line = document.lines[("config", key)]
+        is_secret = isinstance(value, dict) and value.keys() == {"secure"}
+        if top in SECRET_KEYS:
+            if not is_secret:
+                raise UserError(
+                    f"{name}:{line}: config.{key}: found a value in plain text; allowed: a secret, as "
+                    f"`pulumi config set --secret {top}` writes it"
+                )
+            continue
+        _known_key(top, f"{name}:{line}: config.{key}")
+        if is_secret:
+            raise UserError(f"{name}:{line}: config.{key}: found a secret; allowed: a plain value")
+        config[top] = value
+    for path_, line in document.lines.items():
+        if len(path_) > 1 and path_[0] == "config" and str(path_[1]).startswith(PREFIX):
+            files[(str(path_[1])[len(PREFIX) :], *path_[2:])] = Origin(name, line)
+    for key, text in (engine_config or {}).items():
+        top = key[len(PREFIX) :]
+        if not key.startswith(PREFIX) or top in SECRET_KEYS:
+            continue
+        _known_key(top, f"Pulumi config: {key}")
+        value = _engine_value(text)
+        if value != config.get(top):
+            config[top] = value
+            files = {path_: origin for path_, origin in files.items() if path_[0] != top}
+    if engine_config is not None:
+        # What the file says and the engine does not (another file was given to it) is not this run's configuration.
+        config = {top: value for top, value in config.items() if PREFIX + top in engine_config}
+    return config, files
+
+
+def _known_key(key: str, where: str) -> None:
+    allowed = [field.alias or name for name, field in Declaration.model_fields.items()]
+    if key not in allowed:
+        raise UserError(f"{where}: found an unknown key{_meant(key, allowed)}; allowed: {', '.join(allowed)}")
+
+
+def _engine_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _merge(
+    into: dict[str, Any], over: Mapping[str, Any], path: Path_, origins: dict[Path_, Origin], origin_of: Any
+) -> None:
+    for key, value in over.items():
+        here = (*path, key)
+        merged = isinstance(value, dict) and isinstance(into.get(key), dict)
+        if key in into and not merged:
+            _forget(origins, here)
+        if value is None:
+            into.pop(key, None)
+        elif merged:
+            _merge(into[key], value, here, origins, origin_of)
+        elif isinstance(value, dict):
+            into[key] = {}
+            origins[here] = origin_of(here)
+            _merge(into[key], value, here, origins, origin_of)
+        else:
+            into[key] = value
+            origins[here] = origin_of(here)
+            if isinstance(value, list):
+                for index in range(len(value)):
+                    origins[(*here, index)] = origin_of((*here, index))
+
+
+def _forget(origins: dict[Path_, Origin], path: Path_) -> None:
+    for known in [known for known in origins if known[: len(path)] == path]:
+        del origins[known]
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+def _where(path: Path_, origins: Mapping[Path_, Origin]) -> str:
+    """``file:line: key.path``; of the nearest ancestor that was written, where the path itself was not."""
+    for length in range(len(path), -1, -1):
+        if origin := origins.get(path[:length]):
+            return f"{origin}: {dotted(path)}"
+    return f"{CATALOG}: {dotted(path)}"
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _explained(error: ValidationError, origins: Mapping[Path_, Origin], tree: Mapping[str, Any]) -> Iterable[str]:
+    for problem in error.errors(include_url=False):
+        path = tuple(part for part in problem["loc"] if part != "[key]")
+        # Unions put the name of the tried variant into the path; only what stands in the tree is a key.
+        while path and not _exists(tree, path[:-1]):
+            path = path[:-1]
+        where, found = _where(path, origins), problem["input"]
+        kind, context = problem["type"], problem.get("ctx", {})
+        if kind == "extra_forbidden":
+            allowed = _fields_at(path[:-1])
+            yield f"{where}: found an unknown key{_meant(str(path[-1]), allowed)}; allowed: {', '.join(allowed)}"
+        elif kind == "missing":
+            yield f"{where}: found nothing; allowed: this key is required"
+        elif kind == "value_error":
+            yield f"{where}: found {str(context['error']).replace(chr(10), ' ')}"
+        elif kind == "string_pattern_mismatch":
+            yield f"{where}: found {shown(found)}; allowed: text that matches {context['pattern']}"
+        else:
+            message = problem["msg"].removeprefix("Input should be ").replace("Input should ", "")
+            yield f"{where}: found {shown(found)}; allowed: {message[:1].lower() + message[1:]}"
+
+
+def _exists(tree: Any, path: Path_) -> bool:
+    for part in path:
+        try:
+            tree = tree[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
+
+
+def _fields_at(path: Path_) -> list[str]:
+    """The keys that the model knows at a path."""
+    schema: dict[str, Any] = Declaration.model_json_schema(by_alias=True)
+    definitions = schema.get("$defs", {})
+    node: dict[str, Any] = schema
+
+    def resolved(part: dict[str, Any]) -> dict[str, Any]:
+        if "$ref" in part:
+            return resolved(definitions[part["$ref"].rsplit("/", 1)[1]])
+        for variant in part.get("anyOf", ()):
+            if variant.get("type") != "null":
+                return resolved(variant)
+        return part
+
+    for part in path:
+        node = resolved(node)
+        if isinstance(part, int):
+            node = node.get("items", {})
+        else:
+            node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+    return list(resolved(node).get("properties", {}))
+
+
+# --- what no single model can see ------------------------------------------------------------------------------------
+
+
+def _cross_checked(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
+    yield from _cost_centers(settings, origins)
+    yield from _edges(settings, origins)
+
+
+def _cost_centers(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
+    codes = list(settings.cost_centers)
+
+    def walk(model: BaseModel, path: Path_) -> Iterable[tuple[Path_, str]]:
+        for name, field in type(model).model_fields.items():
+            value, here = getattr(model, name), (*path, field.alias or name)
+            if name == "cost_center" and value is not None:
+                yield here, value
+            elif isinstance(value, BaseModel):
+                yield from walk(value, here)
+            elif isinstance(value, Mapping):
+                for key, item in value.items():
+                    if isinstance(item, BaseModel):
+                        yield from walk(item, (*here, key))
+
+    for path, code in walk(settings, ()):
+        if code not in settings.cost_centers:
+            yield (
+                f"{_where(path, origins)}: found {shown(code)}{_meant(code, codes)}; allowed, from costCenters: "
+                f"{', '.join(codes) or 'none'}"
+            )
+
+
+def _edges(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
+    stores = settings.stores
+    for path, taken in (("externals", settings.externals), ("services", settings.services)):
+        others = {**stores, **(settings.services if path == "externals" else {})}
+        for name in taken:
+            if name in others:
+                yield f"{_where((path, name), origins)}: found a name that is taken; allowed: one of its own"
+    targets = [*settings.services, *stores, *settings.externals]
+    for name, service in settings.services.items():
+        for index, target in enumerate(service.needs):
+            if target not in targets:
+                yield (
+                    f"{_where(('services', name, 'needs', index), origins)}: found {shown(target)}"
+                    f"{_meant(target, targets)}; allowed: {', '.join(t for t in targets if t != name)}"
+                )
+    if cycle := _cycle({name: service.needs for name, service in settings.services.items()}):
+        where = _where(("services", cycle[0], "needs"), origins)
+        yield f"{where}: found a cycle, {' -> '.join(cycle)}; allowed: needs that lead back to nobody"
+
+
+def _cycle(needs: Mapping[str, tuple[str, ...]]) -> list[str] | None:
+    """The names along a cycle, its first one repeated at the end; iterative, so that long chains are no problem."""
+    done: set[str] = set()
+    for start in needs:
+        trail: list[str] = []
+        stack = [(start, iter(needs[start]))] if start not in done else []
+        if stack:
+            trail.append(start)
+        while stack:
+            name, rest = stack[-1]
+            for target in rest:
+                if target in trail:
+                    return [*trail[trail.index(target) :], target]
+                if target in needs and target not in done:
+                    trail.append(target)
+                    stack.append((target, iter(needs[target])))
+                    break
+            else:
+                done.add(name)
+                trail.pop()
+                stack.pop()
+    return None

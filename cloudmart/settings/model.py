@@ -1,0 +1,90 @@
+"""The whole tree: what the catalog says, with a stack's differences merged in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import Field
+
+from cloudmart.settings.base import DnsLabel, FrozenMapping, Image, LabelValue, Model, ServiceName
+from cloudmart.settings.data import DataSettings
+from cloudmart.settings.kubecost import KubecostSettings
+from cloudmart.settings.service import Cluster, CostCenter, External, NamespaceSettings, Service
+
+
+class TargetKind(StrEnum):
+    """What an edge can lead to."""
+
+    SERVICE = "service"
+    STORE = "store"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """`caller` needs `target`. The one source of wiring, network policy and authorization between the two."""
+
+    caller: str
+    target: str
+    kind: TargetKind
+
+
+class Declaration(Model):
+    """What the YAML files can say; `Settings` adds the stack's name."""
+
+    #: Value of the label `project`, and prefix of cluster-wide names.
+    project: LabelValue
+    cluster: Cluster
+    namespace: NamespaceSettings
+    #: The closed registry of who can be billed.
+    cost_centers: FrozenMapping[LabelValue, CostCenter]
+    #: Stands in for services that have no image yet. It listens on the container port as an unprivileged user and
+    #: answers both probe paths.
+    placeholder_image: Image
+    services: FrozenMapping[ServiceName, Service]
+    externals: FrozenMapping[ServiceName, External] = Field(default={}, validate_default=True)
+    data: DataSettings
+    kubecost: KubecostSettings
+
+
+class Settings(Declaration):
+    """One frozen, validated tree: everything that the program, the policies and the prices need to know of a stack."""
+
+    stack: DnsLabel
+
+    @property
+    def stores(self) -> dict[str, str]:
+        """Names of the stores that exist, each with its cost center."""
+        return {
+            name: store.cost_center or self.namespace.cost_center
+            for name in type(self.data).model_fields
+            if (store := getattr(self.data, name)) is not None
+        }
+
+    def cost_center_of(self, service: Service) -> str:
+        """The code that pays for a service."""
+        return service.cost_center or self.namespace.cost_center
+
+    def team_of(self, service: Service) -> str:
+        """The team that runs a service."""
+        return service.team or self.namespace.team
+
+    def edges(self) -> Iterator[Edge]:
+        """Every declared edge, in the catalog's order."""
+        stores = self.stores
+        for name, service in self.services.items():
+            for target in service.needs:
+                kind = (
+                    TargetKind.SERVICE
+                    if target in self.services
+                    else TargetKind.STORE
+                    if target in stores
+                    else TargetKind.EXTERNAL
+                )
+                yield Edge(caller=name, target=target, kind=kind)
+
+    def callers_of(self, target: str) -> tuple[str, ...]:
+        """The services that declare a need of `target`, in the catalog's order."""
+        return tuple(edge.caller for edge in self.edges() if edge.target == target)

@@ -1,0 +1,191 @@
+"""A service: what it is, what it needs, how it scales. Everything else about it is derived from this."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, Strict, model_validator
+
+from cloudmart.settings.base import (
+    Count,
+    DnsLabel,
+    EnvName,
+    FrozenMapping,
+    HostName,
+    Image,
+    LabelValue,
+    Model,
+    Percent,
+    Port,
+    Positive,
+    Resources,
+    Seconds,
+    ServiceName,
+    Text,
+)
+
+
+class Criticality(StrEnum):
+    """How much an outage hurts; decides the priority class, and with it who is evicted last."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    STANDARD = "standard"
+    LOW = "low"
+
+
+class Traffic(StrEnum):
+    """The shape of a service's load, as the catalog describes it."""
+
+    STEADY = "steady"
+    HIGH = "high"
+    BURSTS = "bursts"
+    LOW = "low"
+
+
+class ScalingPolicy(Model):
+    """How fast one direction may go: at most `percent` of the current replicas in every `periodSeconds`."""
+
+    window_seconds: Annotated[int, Strict(), Field(ge=0, le=3600)]
+    percent: Annotated[int, Strict(), Field(ge=1, le=1000)]
+    period_seconds: Annotated[int, Strict(), Field(ge=1, le=1800)]
+
+
+class Autoscaling(Model):
+    """A HorizontalPodAutoscaler: bounds, and target utilization as a percentage of the *requests*."""
+
+    min: Positive
+    max: Positive
+    cpu: Percent | None = 70
+    memory: Percent | None = None
+    scale_down: ScalingPolicy = ScalingPolicy(window_seconds=300, percent=50, period_seconds=60)
+    scale_up: ScalingPolicy = ScalingPolicy(window_seconds=0, percent=100, period_seconds=30)
+
+    @model_validator(mode="after")
+    def _bounds_and_target(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}; allowed: min up to max")
+        if self.cpu is None and self.memory is None:
+            raise ValueError("neither cpu nor memory has a target; allowed: one or both, in percent of the requests")
+        return self
+
+
+class Probe(Model):
+    """An HTTP probe on the container's port."""
+
+    path: Annotated[str, Strict(), Field(pattern=r"^/[A-Za-z0-9/_.~-]*$", max_length=200)]
+    initial_delay_seconds: Seconds
+    period_seconds: Annotated[int, Strict(), Field(ge=1, le=3600)]
+    timeout_seconds: Annotated[int, Strict(), Field(ge=1, le=3600)] = 2
+    failure_threshold: Positive = 3
+
+
+class SecretKey(Model):
+    """One key of a Kubernetes Secret that exists apart from the program."""
+
+    name: DnsLabel
+    key: Annotated[str, Strict(), Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+
+
+class Service(Model):
+    """One microservice. `needs` names services, stores and externals: each is an edge, and is written only here."""
+
+    description: Text
+    criticality: Criticality
+    traffic: Traffic
+    #: Who pays; the namespace's cost center where it is left out.
+    cost_center: LabelValue | None = None
+    #: Who runs it; the namespace's team where it is left out.
+    team: LabelValue | None = None
+    tier: LabelValue = "backend"
+    version: LabelValue = "v1"
+    #: The placeholder web server where a team has no image yet.
+    image: Image | None = None
+    replicas: Positive
+    resources: Resources
+    autoscaling: Autoscaling | None = None
+    needs: tuple[ServiceName, ...] = ()
+    env: FrozenMapping[EnvName, Annotated[str, Strict()]] = Field(default={}, validate_default=True)
+    secret_env: FrozenMapping[EnvName, SecretKey] = Field(default={}, validate_default=True)
+    container_port: Port = 8080
+    liveness: Probe = Probe(path="/health", initial_delay_seconds=30, period_seconds=10)
+    readiness: Probe = Probe(path="/ready", initial_delay_seconds=10, period_seconds=5)
+    #: Time between "leave the endpoints" and SIGTERM, so that clients and proxies have stopped sending.
+    pre_stop_seconds: Seconds = 5
+    termination_grace_seconds: Seconds = 30
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        scaling = self.autoscaling
+        if scaling and not scaling.min <= self.replicas <= scaling.max:
+            raise ValueError(
+                f"replicas {self.replicas} is outside the autoscaling range; allowed: {scaling.min} to {scaling.max}"
+            )
+        if self.pre_stop_seconds >= self.termination_grace_seconds:
+            raise ValueError(
+                f"preStopSeconds {self.pre_stop_seconds} leaves nothing of terminationGraceSeconds "
+                f"{self.termination_grace_seconds}; allowed: less than that"
+            )
+        if both := sorted(self.env.keys() & self.secret_env.keys()):
+            raise ValueError(f"{both[0]} stands in env and in secretEnv; allowed: one of the two")
+        if len(set(self.needs)) != len(self.needs):
+            raise ValueError("needs names something twice; allowed: each once")
+        return self
+
+    @property
+    def min_replicas(self) -> int:
+        """The fewest replicas that run: the HPA's lower bound, or the fixed number."""
+        return self.autoscaling.min if self.autoscaling else self.replicas
+
+    @property
+    def max_replicas(self) -> int:
+        """The most replicas that run: the HPA's upper bound, or the fixed number."""
+        return self.autoscaling.max if self.autoscaling else self.replicas
+
+
+class External(Model):
+    """Something outside the cluster that a service calls."""
+
+    description: Text
+    host: HostName
+    port: Port = 443
+    scheme: Literal["https", "http"] = "https"
+    #: Where its addresses lie, as far as it says so; NetworkPolicies know no host names. Default: everything but
+    #: private ranges.
+    cidrs: tuple[Annotated[str, Strict(), Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")], ...] = ()
+
+
+class CostCenter(Model):
+    """An entry of the closed registry: nothing is billed to a code that is not in it."""
+
+    name: Text
+    owner: LabelValue
+
+
+class Headroom(Model):
+    """Room that the quota leaves above the services' maxima, in percent: rolling updates, and an operator's pod."""
+
+    cpu_percent: Count = 20
+    memory_percent: Count = 20
+
+
+class NamespaceSettings(Model):
+    """The namespace of the shop, its owner, and who pays by default."""
+
+    name: DnsLabel
+    team: LabelValue
+    cost_center: LabelValue
+    headroom: Headroom = Headroom()
+
+
+class Cluster(Model):
+    """The cluster that a stack goes to."""
+
+    #: Manifests are checked against the schemas of this minor version.
+    kubernetes_version: Annotated[str, Strict(), Field(pattern=r"^1\.[0-9]{2}$")]
+    #: Context of the kubeconfig; the current one where it is left out.
+    context: Annotated[str, Strict(), Field(min_length=1, max_length=253)] | None = None
+    #: DNS of the cluster, to which every pod may talk.
+    dns_namespace: DnsLabel = "kube-system"
+    dns_labels: FrozenMapping[str, LabelValue] = Field(default={"k8s-app": "kube-dns"}, validate_default=True)
