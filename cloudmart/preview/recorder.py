@@ -1,0 +1,597 @@
+"""Run the real Pulumi program without an engine, and keep what it would have sent to one.
+
+:func:`record` runs the program of ``Pulumi.yaml`` (``__main__.py``) in this process, the way Pulumi's Python language
+host does, against a monitor that answers every registration itself. No cluster, command line, credential or network is
+used. The program sees a *preview*: outputs that only a real provider could know are unknown, and ``apply`` does not run
+on them.
+
+Secrets
+-------
+``Recorded.inputs`` never holds a secret: every leaf of a secret input is :data:`SECRET`. What the program passed is
+kept apart, in ``Recorded.secrets``, as a *template*, for the one reader that makes real objects (the apply path):
+
+- ``RandomPassword`` results and encrypted configuration values are not known here. The program gets a *sentinel* in
+  their place, such as ``cloudmart-generated.postgres-password.1f0c9a7e.result.``. It is made of characters that need
+  no quoting in URLs, so it survives ``Output.concat``, ``Output.format`` and URL quoting.
+- ``Recording.generated`` maps each sentinel to a :class:`Generated`: what would have made the value, and its arguments
+  (length, character classes), so that the apply path can make one, and keep it from then on.
+- :func:`cloudmart.preview.render.substitute` puts real values in place of sentinels.
+
+A sentinel that turns up in a plain (not secret) input or output is a leak of that secret into state and manifests.
+It is masked, and its path is kept in ``Recorded.leaks``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import hashlib
+import importlib
+import json
+import logging
+import re
+import runpy
+import sys
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pulumi
+import yaml
+from google.protobuf import empty_pb2, struct_pb2
+from pulumi.runtime import rpc
+from pulumi.runtime.mocks import MockMonitor, MockResourceArgs, Mocks
+from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.settings import set_root_resource
+
+from cloudmart.errors import UserError
+
+SECRET = "[secret]"  # noqa: S105 (the mask, not a secret)
+"""Stands in ``Recorded.inputs`` and ``Recording.outputs`` for every secret leaf."""
+
+UNKNOWN = "[unknown]"
+"""Stands for a value that only a real provider could give."""
+
+HOME = Path(__file__).resolve().parents[2]
+"""The repository that this package is part of."""
+
+PropertyPath: TypeAlias = tuple[str | int, ...]
+"""Where a value stands in a resource's inputs, e.g. ``("spec", "containers", 0, "image")``."""
+
+_STACK_TYPE = "pulumi:pulumi:Stack"
+_SENTINEL = re.compile(r"cloudmart-(?:generated|config)\.[A-Za-z0-9_.~-]*?\.[0-9a-f]{8}\.[A-Za-z]+\.")
+# Outputs of pulumi-random that are secret, and so are given as sentinels.
+_GENERATED_SECRETS = {
+    "random:index/randomPassword:RandomPassword": ("result", "bcryptHash"),
+    "random:index/randomBytes:RandomBytes": ("base64", "hex"),
+}
+
+
+class ProgramError(UserError):
+    """The program failed with something that is not a :class:`UserError`; ``__cause__`` is the original exception."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A value that the program asked for and that does not exist offline.
+
+    ``source`` is ``random`` (a resource of pulumi-random; ``inputs`` are its arguments, ``property`` its output) or
+    ``config`` (an encrypted value of ``Pulumi.<stack>.yaml``; ``name`` is its key).
+    """
+
+    sentinel: str
+    source: str
+    name: str
+    property: str
+    urn: str = ""
+    type: str = ""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One registration, as it went over the wire: names of properties are the provider's (camelCase)."""
+
+    urn: str
+    type: str
+    name: str
+    inputs: dict[str, Any]
+    parent: str
+    custom: bool
+    protect: bool = False
+    retain_on_delete: bool = False
+    ignore_changes: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    custom_timeouts: Mapping[str, str] = field(default_factory=dict)
+    provider: str = ""
+    version: str = ""
+    unknown_paths: tuple[PropertyPath, ...] = ()
+    leaks: tuple[PropertyPath, ...] = ()
+    secrets: Mapping[PropertyPath, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def secret_paths(self) -> tuple[PropertyPath, ...]:
+        return tuple(self.secrets)
+
+    @property
+    def api_version(self) -> str | None:
+        return _text(self.inputs.get("apiVersion"))
+
+    @property
+    def kind(self) -> str | None:
+        return _text(self.inputs.get("kind"))
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        metadata = self.inputs.get("metadata")
+        return metadata if isinstance(metadata, dict) else {}
+
+    @property
+    def namespace(self) -> str | None:
+        """``metadata.namespace`` of an object; the target namespace of a Helm release."""
+        return _text(self.metadata.get("namespace")) or _text(self.inputs.get("namespace"))
+
+    @property
+    def object_name(self) -> str | None:
+        return _text(self.metadata.get("name"))
+
+    @property
+    def is_kubernetes_object(self) -> bool:
+        """True for what becomes exactly one object in the cluster: no Helm release, patch, YAML bundle or provider."""
+        return (
+            self.custom
+            and self.type.startswith("kubernetes:")
+            and bool(self.api_version)
+            and self.type.rsplit(":", 1)[-1] == self.kind
+        )
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Everything that one run of the program registered, in the order of registration (the same on every run)."""
+
+    project: str
+    stack: str
+    root: Path
+    resources: list[Recorded]
+    outputs: dict[str, Any]
+    generated: dict[str, Generated]
+    output_leaks: tuple[PropertyPath, ...] = ()
+
+
+def path_text(path: PropertyPath) -> str:
+    """``("spec", "containers", 0, "image")`` as ``spec.containers[0].image``."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif re.fullmatch(r"[A-Za-z0-9_-]+", part):
+            text += f".{part}" if text else part
+        else:
+            text += f"[{json.dumps(part)}]"
+    return text
+
+
+def record(stack: str, root: Path | None = None) -> Recording:
+    """Run the program in ``root`` (default: this repository) for ``stack`` and return what it registered.
+
+    May be called any number of times in a process, for different roots and stacks; not inside a running event loop.
+
+    Raises :class:`UserError` for a missing or malformed project or stack file and for every ``UserError`` of the
+    program; :class:`ProgramError` (its subclass) for any other failure of the program.
+    """
+    where = (root or HOME).resolve()
+    # Pulumi keeps its state in context variables: in a copy of the context nothing leaks into the caller's.
+    return contextvars.copy_context().run(_record, stack, where)
+
+
+def _record(stack: str, root: Path) -> Recording:
+    project = _load_yaml(root / "Pulumi.yaml")
+    project_name = project.get("name")
+    if not isinstance(project_name, str) or not project_name:
+        raise UserError(f"Pulumi.yaml: name: expected the project's name, found {project_name!r}")
+    program = root / str(project.get("main") or "")
+    if program.is_dir():
+        program /= "__main__.py"
+    if not program.is_file():
+        raise UserError(f"{_shown(program, root)}: no such file; it is the program that Pulumi.yaml names")
+
+    monitor = RecordingMonitor()
+    config, secret_keys = _stack_config(project, project_name, stack, root, monitor)
+    pulumi.runtime.set_all_config(config, secret_keys)
+    set_root_resource(None)  # type: ignore[arg-type]
+    pulumi.runtime.configure(
+        pulumi.runtime.Settings(
+            project=project_name,
+            stack=stack,
+            monitor=monitor,
+            dry_run=True,
+            organization="organization",
+            root_directory=str(root),
+        )
+    )
+
+    def run() -> None:
+        runpy.run_path(str(program), run_name="__main__")
+
+    try:
+        with _as_the_language_host(program, root):
+            run_program(run)
+    except (Exception, SystemExit) as error:
+        raise _explained(error, root) from error
+    return Recording(
+        project=project_name,
+        stack=stack,
+        root=root,
+        resources=monitor.recorded,
+        outputs=monitor.stack_outputs,
+        generated=monitor.generated,
+        output_leaks=monitor.output_leaks,
+    )
+
+
+def run_program(program: Callable[[], None]) -> None:
+    """Run ``program`` in a stack of the configured runtime until all registrations and outputs have settled."""
+    loop = asyncio.new_event_loop()
+    # The monitor is a plain object: a call to it needs no thread. Without threads the order is the same on every run.
+    loop.set_default_executor(_InlineExecutor(max_workers=1))
+    loop.set_exception_handler(lambda _loop, _context: None)
+    asyncio.set_event_loop(loop)
+    noise = logging.getLogger("asyncio")
+    level = noise.level
+    noise.setLevel(logging.CRITICAL)
+    try:
+        loop.run_until_complete(pulumi.runtime.run_in_stack(program))
+    finally:
+        # After a failure, outputs that will never resolve are left.
+        pending = asyncio.all_tasks(loop)
+        for task in pending:
+            task.cancel()
+        if pending:
+            loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        noise.setLevel(level)
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+class RecordingMonitor(MockMonitor):
+    """Answers registrations as providers would, and keeps each request.
+
+    An answer echoes the inputs, so whatever the program declared is known to it; what only a provider could add is
+    missing, and therefore unknown to the program.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_NoMocks())
+        self.recorded: list[Recorded] = []
+        self.generated: dict[str, Generated] = {}
+        self.stack_outputs: dict[str, Any] = {}
+        self.output_leaks: tuple[PropertyPath, ...] = ()
+        self._stack_urn = ""
+        self._urns: set[str] = set()
+
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        """The URN as the engine makes it: all types of the ancestors but the stack's. (The base class keeps one.)"""
+        ancestors = parent.split("::")[2] if parent else _STACK_TYPE
+        qualified = type_ if ancestors == _STACK_TYPE else f"{ancestors}${type_}"
+        return f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::{qualified}::{name}"
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (gRPC's name)
+        urn = self.make_urn(request.parent, request.type, request.name)
+        if request.type == _STACK_TYPE:
+            self._stack_urn = urn
+            return resource_pb2.RegisterResourceResponse(urn=urn)
+        if urn in self._urns:
+            raise UserError(f"two resources have the same URN, which Pulumi refuses: {urn}")
+        self._urns.add(urn)
+        reader = _Reader()
+        inputs = reader.struct(request.object, ())
+        timeouts = request.customTimeouts
+        recorded = Recorded(
+            urn=urn,
+            type=request.type,
+            name=request.name,
+            inputs=inputs,
+            parent=request.parent,
+            custom=request.custom,
+            protect=request.protect,
+            retain_on_delete=request.retainOnDelete,
+            ignore_changes=tuple(request.ignoreChanges),
+            dependencies=tuple(sorted(request.dependencies)),
+            aliases=tuple(alias.urn or alias.spec.name for alias in request.aliases),
+            custom_timeouts={
+                key: getattr(timeouts, key) for key in ("create", "update", "delete") if getattr(timeouts, key)
+            },
+            provider=request.provider,
+            version=request.version,
+            unknown_paths=tuple(reader.unknown),
+            leaks=tuple(reader.leaks),
+            secrets=reader.secrets,
+        )
+        self.recorded.append(recorded)
+        response = resource_pb2.RegisterResourceResponse(urn=urn, object=request.object)
+        if request.custom:
+            response.id = self._add_outputs(recorded, response.object)
+        return response
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
+        if request.urn == self._stack_urn:
+            reader = _Reader()
+            self.stack_outputs = reader.struct(request.outputs, ())
+            self.output_leaks = tuple(reader.leaks)
+        return empty_pb2.Empty()
+
+    def ReadResource(self, request: Any) -> Any:  # noqa: N802
+        """Existing resources and other stacks cannot be looked up: their outputs stay unknown."""
+        urn = self.make_urn(request.parent, request.type, request.name)
+        return resource_pb2.ReadResourceResponse(urn=urn, properties=request.properties)
+
+    def Invoke(self, request: Any) -> Any:  # noqa: N802
+        raise UserError(f"the program calls {request.tok}, which needs a provider: the offline preview has none")
+
+    def Call(self, request: Any) -> Any:  # noqa: N802
+        raise UserError(f"the program calls {request.tok}, which needs a provider: the offline preview has none")
+
+    def sentinel(self, source: str, name: str, prop: str, key: str, recorded: Recorded | None = None) -> str:
+        """A stand-in for a value that does not exist offline; ``key`` makes it unique and is the same on every run."""
+        kept = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+        text = f"cloudmart-{source}.{kept}.{hashlib.sha256(key.encode()).hexdigest()[:8]}.{prop}."
+        self.generated[text] = Generated(
+            sentinel=text,
+            source="random" if recorded else "config",
+            name=name,
+            property=prop,
+            urn=recorded.urn if recorded else "",
+            type=recorded.type if recorded else "",
+            inputs=recorded.inputs if recorded else {},
+        )
+        return text
+
+    def _add_outputs(self, recorded: Recorded, outputs: struct_pb2.Struct) -> str:
+        """Add what the provider would return beyond the inputs; the return value is the resource's id."""
+        digest = hashlib.sha256(recorded.urn.encode())
+        for prop in _GENERATED_SECRETS.get(recorded.type, ()):
+            sentinel = self.sentinel("generated", recorded.name, prop, recorded.urn, recorded)
+            outputs[prop] = {rpc._special_sig_key: rpc._special_secret_sig, "value": sentinel}
+        # What follows is no secret: names and ids. Derived from the URN, so that previews and diffs are stable.
+        match recorded.type:
+            case "random:index/randomString:RandomString":
+                length = int(recorded.inputs.get("length", 8))
+                outputs["result"] = hashlib.shake_256(recorded.urn.encode()).hexdigest(length)[:length]
+            case "random:index/randomId:RandomId":
+                outputs["hex"] = hashlib.shake_256(recorded.urn.encode()).hexdigest(int(recorded.inputs["byteLength"]))
+            case "random:index/randomUuid:RandomUuid":
+                outputs["result"] = str(uuid.uuid5(uuid.NAMESPACE_URL, recorded.urn))
+        if recorded.is_kubernetes_object:
+            name = recorded.object_name
+            if name is None:
+                name = f"{recorded.name}-{digest.hexdigest()[:8]}"
+                outputs.get_or_create_struct("metadata")["name"] = name
+            return f"{recorded.namespace}/{name}" if recorded.namespace else name
+        return f"{recorded.name}-{digest.hexdigest()[:8]}"
+
+
+class _NoMocks(Mocks):
+    """The base class wants mocks; :class:`RecordingMonitor` answers everything itself and never calls them."""
+
+    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        raise NotImplementedError(args.typ)
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
+        raise NotImplementedError(args.token)
+
+
+class _Reader:
+    """Turns protobuf structs into plain JSON values, and notes where secrets, unknowns and leaks stand."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[PropertyPath, Any] = {}
+        self.unknown: list[PropertyPath] = []
+        self.leaks: list[PropertyPath] = []
+
+    def struct(self, struct: struct_pb2.Struct, path: PropertyPath) -> dict[str, Any]:
+        return {key: self.value(value, (*path, key)) for key, value in struct.fields.items()}
+
+    def value(self, value: struct_pb2.Value, path: PropertyPath, secret: bool = False) -> Any:
+        """``secret``: inside of a secret, where sentinels are at home and the caller does the masking."""
+        match value.WhichOneof("kind"):
+            case "string_value":
+                text = value.string_value
+                if text == rpc.UNKNOWN:
+                    self.unknown.append(path)
+                    return UNKNOWN
+                if not secret and "cloudmart-" in text and _SENTINEL.search(text):
+                    self.leaks.append(path)
+                    return _SENTINEL.sub(SECRET, text)
+                return text
+            case "number_value":
+                number = value.number_value
+                return int(number) if number.is_integer() else number
+            case "bool_value":
+                return value.bool_value
+            case "list_value":
+                return [self.value(v, (*path, i), secret) for i, v in enumerate(value.list_value.values)]
+            case "struct_value":
+                return self._struct_value(value.struct_value, path, secret)
+        return None
+
+    def _struct_value(self, struct: struct_pb2.Struct, path: PropertyPath, secret: bool) -> Any:
+        fields = struct.fields
+        if rpc._special_sig_key in fields:
+            signature = fields[rpc._special_sig_key].string_value
+            if signature == rpc._special_secret_sig:
+                template = self.value(fields["value"], path, secret=True)
+                return template if secret else self._masked(template, path)
+            if signature == rpc._special_resource_sig:
+                return fields["urn"].string_value
+        return {key: self.value(v, (*path, key), secret) for key, v in fields.items()}
+
+    def _masked(self, template: Any, path: PropertyPath) -> Any:
+        """Mask leaf by leaf: an object that is secret as a whole keeps its keys, and can still be checked."""
+        if isinstance(template, dict):
+            return {key: self._masked(item, (*path, key)) for key, item in template.items()}
+        if isinstance(template, list):
+            return [self._masked(item, (*path, index)) for index, item in enumerate(template)]
+        self.secrets[path] = template
+        return SECRET
+
+
+class _InlineExecutor(ThreadPoolExecutor):
+    """Runs each call at once, in the caller's thread. (asyncio takes nothing but a ThreadPoolExecutor.)"""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 (an executor hands every exception on)
+            future.set_exception(error)
+        return future
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+@contextlib.contextmanager
+def _as_the_language_host(program: Path, root: Path) -> Iterator[None]:
+    """Working directory, arguments and module search path as under ``pulumi up``, put back afterwards.
+
+    Packages of another root (a checkout of a different commit) must not mix with ours of the same name: those that it
+    provides itself are put aside for the run, and what it loaded is dropped after it.
+    """
+    argv, path = sys.argv, list(sys.path)
+    foreign = root != HOME
+    aside = {name: module for name, module in sys.modules.items() if foreign and _provides(root, name)}
+    for name in aside:
+        del sys.modules[name]
+    before = set(sys.modules)
+    sys.argv = [str(program)]
+    sys.path.insert(0, str(program.parent))
+    importlib.invalidate_caches()
+    try:
+        # Standard output belongs to the report; what a program prints is for the person watching.
+        with contextlib.chdir(root), contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.argv, sys.path[:] = argv, path
+        if foreign:
+            for name in [name for name in sys.modules if name not in before and _provides(root, name)]:
+                del sys.modules[name]
+            sys.modules.update(aside)
+
+
+def _provides(root: Path, module: str) -> bool:
+    top = module.partition(".")[0]
+    return top != "__main__" and ((root / top).is_dir() or (root / f"{top}.py").is_file())
+
+
+def _explained(error: BaseException, root: Path) -> UserError:
+    """The error to show: a UserError of the program as itself, anything else with its type and place in the program."""
+    seen: BaseException | None = error
+    while seen is not None:
+        # A foreign root has a class of its own, of the same name.
+        if any(cls.__name__ == UserError.__name__ for cls in type(seen).__mro__):
+            return seen if isinstance(seen, UserError) else UserError(str(seen))
+        if isinstance(seen, pulumi.RunError):
+            return UserError(str(seen))
+        seen = seen.__cause__
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(root)]
+    own = [f for f in frames if "site-packages" not in f.filename and f.filename != __file__]
+    place = f" ({_shown(Path(own[-1].filename), root)}, line {own[-1].lineno})" if own else ""
+    message = " ".join(str(error).split()) or "no message"
+    return ProgramError(f"the program failed: {type(error).__name__}: {_SENTINEL.sub(SECRET, message)}{place}")
+
+
+def _stack_config(
+    project: Mapping[str, Any], name: str, stack: str, root: Path, monitor: RecordingMonitor
+) -> tuple[dict[str, str], list[str]]:
+    """Configuration as the engine passes it: full keys, text values, objects as JSON; and the keys that are secret."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", stack):
+        raise UserError(f"stack {stack!r}: a stack's name is made of letters, digits, '-', '_' and '.'")
+    file = root / f"Pulumi.{stack}.yaml"
+    if not file.is_file():
+        stacks = sorted(p.name[len("Pulumi.") : -len(".yaml")] for p in root.glob("Pulumi.*.yaml"))
+        raise UserError(f"{file.name}: no such file; stacks here: {', '.join(stacks) or 'none'}")
+    declared = _section(project.get("config"), "Pulumi.yaml")
+    given = _section(_load_yaml(file).get("config"), file.name)
+
+    values: dict[str, Any] = {}
+    for key, entry in declared.items():
+        if isinstance(entry, dict):
+            entry = entry.get("value", entry.get("default"))
+        if entry is not None:
+            values[_full_key(key, name)] = entry
+    values.update({_full_key(key, name): entry for key, entry in given.items()})
+
+    config: dict[str, str] = {}
+    secret_keys: list[str] = []
+    for key, entry in values.items():
+        plain, secret = _without_ciphertext(entry, key, monitor)
+        if secret:
+            secret_keys.append(key)
+        match plain:
+            case str():
+                config[key] = plain
+            case None:
+                config[key] = ""
+            case _:  # also true and false, which the engine passes in lower case
+                config[key] = json.dumps(plain, default=str)
+    return config, secret_keys
+
+
+def _without_ciphertext(value: Any, key: str, monitor: RecordingMonitor) -> tuple[Any, bool]:
+    """``value`` with a sentinel for each ``secure:`` value, which only the stack's passphrase could open."""
+    if isinstance(value, dict):
+        if set(value) == {"secure"} and isinstance(value["secure"], str):
+            return monitor.sentinel("config", key, "value", key), True
+        parts = {k: _without_ciphertext(v, f"{key}.{k}", monitor) for k, v in value.items()}
+        return {k: part for k, (part, _) in parts.items()}, any(secret for _, secret in parts.values())
+    if isinstance(value, list):
+        items = [_without_ciphertext(v, f"{key}[{i}]", monitor) for i, v in enumerate(value)]
+        return [item for item, _ in items], any(secret for _, secret in items)
+    return value, False
+
+
+def _full_key(key: str, project: str) -> str:
+    return key if ":" in key else f"{project}:{key}"
+
+
+def _section(value: Any, file: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: config: expected a mapping of keys to values, found {type(value).__name__}")
+    return {str(key): entry for key, entry in value.items()}
+
+
+def _load_yaml(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{file.name}: no such file in {file.parent.name or file.parent}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file.name}: cannot be read: {error}") from error
+    try:
+        data = yaml.load(text, Loader=_YamlLoader)  # noqa: S506 (both are safe loaders)
+    except yaml.YAMLError as error:
+        raise UserError(f"{file.name}: not valid YAML: {' '.join(str(error).split())}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise UserError(f"{file.name}: expected a mapping at the top, found {type(data).__name__}")
+    return data
+
+
+# libyaml where it is there: ten times faster, and still the safe loader.
+_YamlLoader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _shown(path: Path, root: Path) -> str:
+    """Relative to the project, so that a message names no machine's folders."""
+    return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
