@@ -1,0 +1,221 @@
+"""Strict validation of Kubernetes objects against the API of the target's version, offline.
+
+The schemas are the API server's own OpenAPI definitions, turned into JSON Schema, in the data of the package
+``kubernetes-validate`` (the strict variant: unknown fields are errors). OpenAPI leaves out what the API server checks
+in code. The cheap and frequent part of that is added here to the definitions, so that it holds wherever a type is
+used: the grammar of quantities, label keys and values, names, ports.
+
+Not checked, and said so in the result: kinds without a schema (custom resources). Not checked at all: everything that
+needs the cluster, such as whether a referenced object exists.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+
+from cloudmart.errors import UserError
+from cloudmart.preview.recorder import PropertyPath, Recorded, path_text
+
+_BASE = "https://kubernetes.io/api/_definitions.json"
+_CORE = "io.k8s.api.core.v1."
+_META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+
+# Grammars from k8s.io/apimachinery: pkg/api/resource (quantity) and pkg/util/validation (the others).
+_QUANTITY = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
+_DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+_DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+_LABEL_VALUE = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
+_LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$"
+_ANNOTATION_KEY = _LABEL_KEY.replace("a-z0-9", "A-Za-z0-9")
+# RBAC names may hold anything that can stand in a path.
+_PATH_SEGMENT_KINDS = {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+_DNS_LABEL_KINDS = {"Namespace", "Service"}
+
+
+@dataclass(frozen=True)
+class SchemaError:
+    """One fault of one object. ``path`` is the place in the object, e.g. ``spec.replicas``."""
+
+    urn: str
+    path: str
+    message: str
+
+
+@dataclass(frozen=True)
+class SchemaResult:
+    """``checked`` objects were validated; ``unchecked`` lists "apiVersion kind" of those that have no schema."""
+
+    errors: list[SchemaError]
+    checked: int
+    unchecked: dict[str, int]
+
+
+def versions() -> list[str]:
+    """Minor versions of Kubernetes that can be checked against, oldest first, e.g. ``["1.25", ..., "1.37"]``."""
+    return sorted(_folders(), key=lambda version: [int(part) for part in version.split(".")])
+
+
+def validate(objects: Iterable[Recorded], version: str) -> SchemaResult:
+    """Check every Kubernetes object among ``objects``; ``version`` is a minor version such as ``1.36``.
+
+    Places that hold a secret or an unknown value are not judged. Raises :class:`UserError` for an unknown version.
+    """
+    schemas = _schemas(version)
+    errors: list[SchemaError] = []
+    unchecked: dict[str, int] = {}
+    checked = 0
+    for recorded in objects:
+        if not recorded.is_kubernetes_object:
+            continue
+        api_version, kind = recorded.api_version or "", recorded.kind or ""
+        validator = schemas.validator(api_version, kind)
+        if validator is None:
+            key = f"{api_version} {kind}"
+            unchecked[key] = unchecked.get(key, 0) + 1
+            continue
+        checked += 1
+        errors.extend(_name_errors(recorded))
+        if validator.is_valid(recorded.inputs):
+            continue
+        masked = {*recorded.secret_paths, *recorded.unknown_paths}
+        for error in validator.iter_errors(recorded.inputs):
+            path = tuple(error.instance_path)
+            if path not in masked:
+                errors.append(SchemaError(recorded.urn, path_text(path), _message(error)))
+    return SchemaResult(errors, checked, unchecked)
+
+
+class _Schemas:
+    """The schemas of one version: definitions read once, each kind compiled on first use."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        definitions = json.loads((folder / "_definitions.json").read_bytes())
+        _tighten(definitions["$defs"])
+        self._registry = jsonschema_rs.Registry([(_BASE, definitions)])
+        self._validators: dict[tuple[str, str], jsonschema_rs.Draft202012Validator | None] = {}
+
+    def validator(self, api_version: str, kind: str) -> jsonschema_rs.Draft202012Validator | None:
+        key = (api_version, kind)
+        if key not in self._validators:
+            self._validators[key] = self._compile(api_version, kind)
+        return self._validators[key]
+
+    def _compile(self, api_version: str, kind: str) -> jsonschema_rs.Draft202012Validator | None:
+        # Files are named kind-group-version, with the first part of the group alone: deployment-apps-v1.json. Groups
+        # of others can collide with that (networking.istio.io), so the schema itself has the last word.
+        group, _, version = api_version.rpartition("/")
+        parts = [kind.lower(), *([group.partition(".")[0]] if group else []), version]
+        file = self._folder / ("-".join(parts) + ".json")
+        if not re.fullmatch(r"[A-Za-z0-9]+", kind) or not re.fullmatch(r"[a-z0-9.-]*", group) or not file.is_file():
+            return None
+        schema = json.loads(file.read_bytes())
+        declared = {"group": group, "kind": kind, "version": version}
+        if declared not in schema.get("x-kubernetes-group-version-kind", []):
+            return None
+        return jsonschema_rs.Draft202012Validator(schema, registry=self._registry)
+
+
+@functools.cache
+def _schemas(version: str) -> _Schemas:
+    folders = _folders()
+    if version not in folders:
+        raise UserError(
+            f"cluster.kubernetesVersion: found {version!r}, which has no schema; allowed: {', '.join(versions())}"
+        )
+    return _Schemas(folders[version])
+
+
+@functools.cache
+def _folders() -> dict[str, Path]:
+    # Found, not imported: the package would load a second validator and an HTTP client, of no use here.
+    spec = importlib.util.find_spec("kubernetes_validate")
+    if spec is None or spec.origin is None:
+        raise UserError("the package kubernetes-validate is not installed; run `make setup`")
+    data = Path(spec.origin).parent / "kubernetes-json-schema"
+    matches = ((re.fullmatch(r"v(\d+\.\d+)\.\d+-local-strict", folder.name), folder) for folder in data.iterdir())
+    return {match[1]: folder for match, folder in matches if match}
+
+
+def _tighten(definitions: dict[str, Any]) -> None:
+    """Add what the API server checks in code, where a JSON Schema can say it."""
+    definitions["io.k8s.apimachinery.pkg.api.resource.Quantity"] = {
+        "type": ["string", "number", "null"],
+        "pattern": _QUANTITY,
+    }
+    key = {"pattern": _LABEL_KEY, "maxLength": 317}
+    label = {"type": ["string", "null"], "pattern": _LABEL_VALUE, "maxLength": 63}
+    _refine(definitions, _META + "ObjectMeta", "labels", propertyNames=key, additionalProperties=label)
+    _refine(
+        definitions,
+        _META + "ObjectMeta",
+        "annotations",
+        propertyNames={"pattern": _ANNOTATION_KEY},
+    )
+    _refine(definitions, _META + "ObjectMeta", "namespace", pattern=_DNS_LABEL, maxLength=63)
+    _refine(definitions, _META + "LabelSelector", "matchLabels", propertyNames=key, additionalProperties=label)
+    _refine(definitions, _CORE + "ServiceSpec", "selector", propertyNames=key, additionalProperties=label)
+    for container in ("Container", "EphemeralContainer"):
+        _refine(definitions, _CORE + container, "name", pattern=_DNS_LABEL, maxLength=63)
+    _refine(definitions, _CORE + "Volume", "name", pattern=_DNS_LABEL, maxLength=63)
+    _refine(definitions, _CORE + "ContainerPort", "containerPort", minimum=1, maximum=65535)
+    _refine(definitions, _CORE + "ContainerPort", "name", pattern=_DNS_LABEL, maxLength=15)
+    _refine(definitions, _CORE + "ServicePort", "port", minimum=1, maximum=65535)
+    _refine(definitions, _CORE + "ServicePort", "name", pattern=_DNS_LABEL, maxLength=63)
+
+
+def _refine(definitions: dict[str, Any], definition: str, prop: str, **constraints: Any) -> None:
+    properties = definitions.get(definition, {}).get("properties", {})
+    if prop in properties:  # older versions of Kubernetes lack some types
+        properties[prop] = {**properties[prop], **constraints}
+
+
+def _name_errors(recorded: Recorded) -> list[SchemaError]:
+    """Rules for ``metadata.name`` differ by kind, so that they cannot stand in the shared definition."""
+    path: PropertyPath = ("metadata", "name")
+    name = recorded.object_name
+    if name is None or path in recorded.unknown_paths or recorded.kind in _PATH_SEGMENT_KINDS:
+        return []
+    label = recorded.kind in _DNS_LABEL_KINDS
+    pattern, longest = (_DNS_LABEL, 63) if label else (_DNS_SUBDOMAIN, 253)
+    if recorded.kind == "Service" and not name[:1].isalpha():
+        return [SchemaError(recorded.urn, path_text(path), f"{name!r}: a Service's name starts with a letter")]
+    if len(name) <= longest and re.fullmatch(pattern, name):
+        return []
+    what = "a DNS label" if label else "a DNS subdomain"
+    return [
+        SchemaError(
+            recorded.urn, path_text(path), f"{name!r} is not {what}: a-z, 0-9 and '-', at most {longest} characters"
+        )
+    ]
+
+
+_GRAMMARS = {
+    _QUANTITY: "a quantity such as 100m, 0.5, 128Mi or 1Gi",
+    _DNS_LABEL: "a DNS label: a-z, 0-9 and '-', starting and ending with a letter or digit",
+    _LABEL_VALUE: "a label value: A-Z, a-z, 0-9, '-', '_' and '.', starting and ending with a letter or digit",
+    _LABEL_KEY: "a label key: an optional DNS prefix and '/', then A-Z, a-z, 0-9, '-', '_' and '.'",
+}
+
+
+def _message(error: jsonschema_rs.ValidationError) -> str:
+    for pattern, meaning in _GRAMMARS.items():
+        head, found, _ = error.message.partition(f' does not match "{pattern}"')
+        if found:
+            return f"{head} is not {meaning}"
+    text = error.message
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def summary(result: SchemaResult) -> Sequence[str]:
+    """What was not checked, one line a kind."""
+    return [f"{count} x {kind}: no schema, not checked" for kind, count in sorted(result.unchecked.items())]

@@ -1,0 +1,160 @@
+"""Strict schema validation: what the API server would refuse, without an API server."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from cloudmart.errors import UserError
+from cloudmart.preview.recorder import SECRET, PropertyPath, Recorded
+from cloudmart.preview.schema import SchemaError, summary, validate, versions
+
+DEPLOYMENT: dict[str, Any] = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "web", "namespace": "shop", "labels": {"app.kubernetes.io/name": "web", "version": "v1"}},
+    "spec": {
+        "replicas": 2,
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {
+            "metadata": {"labels": {"app": "web"}, "annotations": {"Prometheus.io/scrape": "true"}},
+            "spec": {
+                "containers": [
+                    {
+                        "name": "web",
+                        "image": "example/web:1",
+                        "ports": [{"name": "http", "containerPort": 8080}],
+                        "resources": {"requests": {"cpu": "100m", "memory": "1.5Gi", "example.com/gpu": 1}},
+                    }
+                ]
+            },
+        },
+    },
+}
+SECRET_OBJECT = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+
+
+def recorded(inputs: dict[str, Any], **more: Any) -> Recorded:
+    kind = inputs["kind"]
+    return Recorded(
+        urn=f"urn:{kind}", type=f"kubernetes:x/v1:{kind}", name="x", inputs=inputs, parent="", custom=True, **more
+    )
+
+
+def errors(inputs: dict[str, Any], **more: Any) -> list[SchemaError]:
+    return validate([recorded(inputs, **more)], "1.36").errors
+
+
+def changed(path: PropertyPath, value: object) -> dict[str, Any]:
+    result = copy.deepcopy(DEPLOYMENT)
+    here: Any = result
+    for part in path[:-1]:
+        here = here[part]
+    here[path[-1]] = value
+    return result
+
+
+def test_a_correct_object_passes_in_every_version_that_is_offered() -> None:
+    assert "1.36" in versions()
+    for version in versions():
+        result = validate([recorded(DEPLOYMENT)], version)
+        assert (result.errors, result.checked, result.unchecked) == ([], 1, {})
+
+
+CONTAINER: PropertyPath = ("spec", "template", "spec", "containers", 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where", "message"),
+    [
+        (("spec", "replica"), 2, "spec", "'replica' was unexpected"),
+        ((*CONTAINER, "imagePullpolicy"), "Always", "spec.template.spec.containers[0]", "was unexpected"),
+        (("spec", "replicas"), "2", "spec.replicas", "not of types"),
+        (
+            (*CONTAINER, "ports", 0, "containerPort"),
+            0,
+            "spec.template.spec.containers[0].ports[0].containerPort",
+            "min",
+        ),
+        (
+            (*CONTAINER, "resources", "requests", "memory"),
+            "128MB",
+            "spec.template.spec.containers[0].resources.requests.memory",
+            "not a quantity",
+        ),
+        ((*CONTAINER, "name"), "Web", "spec.template.spec.containers[0].name", "not a DNS label"),
+        (("metadata", "name"), "web_service", "metadata.name", "not a DNS subdomain"),
+        (("metadata", "labels", "team"), "a team", "metadata.labels.team", "not a label value"),
+        (("metadata", "labels", "team"), "x" * 64, "metadata.labels.team", "longer than 63"),
+        (("metadata", "labels", "-team"), "a", "metadata.labels", "not a label key"),
+        (("spec", "selector", "matchLabels", "app"), "-", "spec.selector.matchLabels.app", "not a label value"),
+    ],
+)
+def test_a_fault_is_found_with_its_place_and_a_message_in_words(
+    path: PropertyPath, value: object, where: str, message: str
+) -> None:
+    found = errors(changed(path, value))
+    assert [error.path for error in found] == [where]
+    assert message in found[0].message
+    assert found[0].urn == "urn:Deployment"
+    assert "^" not in found[0].message, "a regular expression is no explanation"
+
+
+def test_a_required_field_that_is_missing_is_found() -> None:
+    broken = copy.deepcopy(DEPLOYMENT)
+    del broken["spec"]["selector"]
+    assert [(e.path, e.message) for e in errors(broken)] == [("spec", '"selector" is a required property')]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "fine"),
+    [
+        ("ConfigMap", "a.b-c", True),
+        ("Namespace", "a.b", False),
+        ("Service", "1st", False),
+        ("Service", "x" * 64, False),
+        ("ServiceAccount", "x" * 254, False),
+    ],
+)
+def test_names_follow_the_rule_of_their_kind(kind: str, name: str, fine: bool) -> None:
+    found = errors({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}})
+    assert [error.path for error in found] == ([] if fine else ["metadata.name"])
+
+
+def test_names_of_roles_may_hold_what_a_path_may_hold() -> None:
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "system:a"}}
+    assert errors({**role, "rules": []}) == []
+
+
+def test_masked_places_are_not_judged_but_their_neighbours_are() -> None:
+    inputs = {**SECRET_OBJECT, "stringData": {"port": SECRET}, "immutable": SECRET, "typo": 1}
+    found = errors(inputs, secrets={("immutable",): True, ("stringData", "port"): "1"})
+    assert [(e.path, "typo" in e.message) for e in found] == [("", True)]
+
+
+def test_a_kind_without_a_schema_is_listed_and_not_passed_over() -> None:
+    # The second has the name of a built-in kind, in a group whose first part is the same.
+    custom = [
+        {"apiVersion": "kafka.strimzi.io/v1", "kind": "Kafka", "metadata": {"name": "k"}},
+        {"apiVersion": "networking.istio.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "n"}},
+    ]
+    result = validate([recorded(c) for c in custom], "1.36")
+    assert (result.errors, result.checked) == ([], 0)
+    assert summary(result) == [
+        "1 x kafka.strimzi.io/v1 Kafka: no schema, not checked",
+        "1 x networking.istio.io/v1 NetworkPolicy: no schema, not checked",
+    ]
+
+
+def test_what_is_no_kubernetes_object_is_left_alone() -> None:
+    release = Recorded(
+        urn="u", type="kubernetes:helm.sh/v3:Release", name="r", inputs={"chart": "x"}, parent="", custom=True
+    )
+    assert validate([release], "1.36").checked == 0
+
+
+def test_an_unknown_version_is_an_error_that_names_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"cluster.kubernetesVersion: found '1.99'.*1.36"):
+        validate([], "1.99")
