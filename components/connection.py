@@ -37,8 +37,8 @@ class Connection:
     pod_selector: Mapping[str, str] | None
     #: Address ranges of a store outside the cluster. Empty for one inside.
     cidrs: tuple[str, ...] = ()
-    #: Changes with the credentials. An annotation of the consumer's pod template, so that new credentials roll its pods.
-    #: None where they are not made here.
+    #: Changes with the credentials. It goes into an annotation of the consumer's pod template, so that new credentials
+    #: roll its pods. None where they are not made here.
     checksum: pulumi.Input[str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
