@@ -1,0 +1,87 @@
+"""Helm charts that this project installs: one table, each at a pinned version, and where a stack may take them from.
+
+Knows no Pulumi: the components, the reachability check and the policies all read this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, Strict, model_validator
+
+from cloudmart.settings.base import Model
+
+
+class Source(StrEnum):
+    """The kinds of places that a chart can be taken from."""
+
+    REPOSITORY = "repository"
+    OCI = "oci"
+    PATH = "path"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A chart at one version, and where it is.
+
+    `repo` is the URL of a chart repository, the whole ``oci://`` reference of the chart without its tag, or the path
+    of a chart's folder or archive relative to the project's root; `source` says which of the three.
+    """
+
+    name: str
+    version: str
+    repo: str
+    source: Source = Source.REPOSITORY
+
+    @property
+    def reference(self) -> str:
+        """What Helm is to be given as the chart: its name in a repository, else the place itself."""
+        return self.name if self.source is Source.REPOSITORY else self.repo
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+# renovate: datasource=helm depName=kubecost registryUrl=https://kubecost.github.io/kubecost/
+KUBECOST = Chart(name="kubecost", version="3.2.1", repo="https://kubecost.github.io/kubecost/")
+
+# The last 2.x that stands alone: 2.9 only prepares an upgrade to 3.x, and refuses to install without object storage.
+# renovate: datasource=helm depName=cost-analyzer registryUrl=https://kubecost.github.io/cost-analyzer/
+COST_ANALYZER = Chart(name="cost-analyzer", version="2.8.7", repo="https://kubecost.github.io/cost-analyzer/")
+
+#: Every chart, by its name.
+CHARTS = {chart.name: chart for chart in (KUBECOST, COST_ANALYZER)}
+
+# No user name or password in an address: they would stand in the state and in every preview.
+_HOST_AND_PATH = r"[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$"
+
+
+class ChartSource(Model):
+    """Where a stack takes a chart from, where that is not what the table says. At most one of the three places."""
+
+    #: A version that is not the table's; for a local path, the version that its Chart.yaml must have.
+    version: Annotated[str, Strict(), Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$")] | None = None
+    #: URL of a chart repository, such as a mirror.
+    repo: Annotated[str, Strict(), Field(pattern=rf"^https?://{_HOST_AND_PATH}", max_length=500)] | None = None
+    #: Reference of the chart in an OCI registry, without a tag: ``oci://registry.example.com/charts/kubecost``.
+    oci: Annotated[str, Strict(), Field(pattern=rf"^oci://{_HOST_AND_PATH}", max_length=500)] | None = None
+    #: A chart's folder or ``.tgz`` archive, relative to the project's root.
+    path: Annotated[str, Strict(), Field(min_length=1, max_length=500)] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if len(given := self._places()) > 1:
+            raise ValueError(f"{' and '.join(given)} are given; allowed: one of repo, oci and path, or none of them")
+        return self
+
+    def _places(self) -> dict[Source, str]:
+        places = {Source.REPOSITORY: self.repo, Source.OCI: self.oci, Source.PATH: self.path}
+        return {source: place for source, place in places.items() if place is not None}
+
+    def of(self, chart: Chart) -> Chart:
+        """The chart of the table, at the version and from the place that the stack wants it from."""
+        for source, place in self._places().items():
+            chart = replace(chart, repo=place, source=source)
+        return replace(chart, version=self.version or chart.version)

@@ -1,0 +1,211 @@
+"""Kubecost: which chart, how large, how long it remembers, and who pays for it.
+
+Sizes are for a cluster of some hundred pods; Kubecost's own defaults aim at thousands, and leave several containers
+without requests or limits. CPU limits are at most four times, memory limits at most twice the requests.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, Strict, model_validator
+
+from cloudmart.settings.base import Amounts, DnsLabel, Flag, LabelValue, Model, Positive, Resources
+from cloudmart.settings.charts import CHARTS, COST_ANALYZER, KUBECOST, Chart, ChartSource
+from cloudmart.settings.quantities import Bytes, Cpu
+
+_DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+
+
+def _amounts(cpu: str, memory: str) -> Amounts:
+    return Amounts(cpu=Cpu(cpu), memory=Bytes(memory))
+
+
+class ChartName(StrEnum):
+    """Kubecost's two charts: 3.x, and 2.x which brings its own Prometheus."""
+
+    KUBECOST = KUBECOST.name
+    COST_ANALYZER = COST_ANALYZER.name
+
+
+class KubecostChart(ChartSource):
+    """Which of the two charts, and where it comes from."""
+
+    name: ChartName = ChartName.KUBECOST
+
+    @property
+    def resolved(self) -> Chart:
+        """The chart at its version, from its place."""
+        return self.of(CHARTS[self.name])
+
+    @property
+    def major_minor(self) -> tuple[int, int]:
+        """The first two numbers of the version."""
+        major, minor, _ = self.resolved.version.split(".", 2)
+        return int(major), int(minor)
+
+    @model_validator(mode="after")
+    def _version_of_the_chart(self) -> Self:
+        expected = {ChartName.KUBECOST: (3, 0), ChartName.COST_ANALYZER: (2, 8)}[self.name]
+        if self.major_minor[0] != expected[0] or self.major_minor < expected:
+            raise ValueError(
+                f"version {self.version} is not one of chart {self.name}; "
+                f"allowed: {expected[0]}.{expected[1]} or later within {expected[0]}.x"
+            )
+        return self
+
+
+class KubecostStorage(Model):
+    """Sizes of the volumes. They can only grow, and only where the storage class lets them."""
+
+    #: The cluster's default class where it is left out.
+    storage_class: Annotated[str, Strict(), Field(pattern=_DNS_NAME, max_length=253)] | None = None
+    #: 3.x: the aggregator's database.
+    database: Bytes = Bytes("32Gi")
+    #: 3.x: what the agent has collected, where there is no bucket. 2.x: the cost model's store.
+    store: Bytes = Bytes("16Gi")
+    #: 3.x: settings that people make in Kubecost's own pages; one such volume for the aggregator, one for cloud costs.
+    configs: Bytes = Bytes("1Gi")
+    #: 2.x: the bundled Prometheus.
+    prometheus: Bytes = Bytes("32Gi")
+
+
+class KubecostRetention(Model):
+    """How long costs are remembered: `days` at daily, `hours` at hourly resolution."""
+
+    days: Annotated[int, Strict(), Field(ge=1, le=1095)] = 91
+    # 2.x wants its Prometheus to hold more than this, and at least 50 hours.
+    hours: Annotated[int, Strict(), Field(ge=1, le=720)] = 49
+
+
+class OptionalComponent(Resources):
+    """A part of Kubecost that can be left out."""
+
+    enabled: Flag = False
+
+
+class NetworkCosts(OptionalComponent):
+    """A pod on every node that attributes network traffic. It is privileged: the namespace's Pod Security follows."""
+
+    #: How many such pods the namespace's quota allows: at least the cluster's largest number of nodes.
+    max_nodes: Positive = 50
+
+
+class KubecostComponents(Model):
+    """Requests and limits of every container that the charts make."""
+
+    #: Answers the queries. Both charts.
+    aggregator: Resources = Resources(requests=_amounts("250m", "3Gi"), limits=_amounts("1", "4Gi"))
+    #: Collects from the cluster. 3.x, and 2.9.
+    agent: Resources = Resources(requests=_amounts("200m", "512Mi"), limits=_amounts("800m", "1Gi"))
+    #: The web pages, and the way to the API. Both charts.
+    frontend: Resources = Resources(requests=_amounts("25m", "64Mi"), limits=_amounts("100m", "128Mi"))
+    #: Keeps what the agent collects, where there is no bucket. 3.x.
+    local_store: Resources = Resources(requests=_amounts("100m", "512Mi"), limits=_amounts("400m", "1Gi"))
+    #: Reads the cloud's bill; runs in 3.x where `cloudIntegrationSecret` is given, and always in 2.x.
+    cloud_cost: Resources = Resources(requests=_amounts("50m", "256Mi"), limits=_amounts("200m", "512Mi"))
+    #: Collects from the cluster. 2.x.
+    cost_model: Resources = Resources(requests=_amounts("200m", "512Mi"), limits=_amounts("800m", "1Gi"))
+    #: 2.x.
+    prometheus: Resources = Resources(requests=_amounts("250m", "1Gi"), limits=_amounts("1", "2Gi"))
+    forecasting: OptionalComponent = OptionalComponent(
+        enabled=True, requests=_amounts("200m", "512Mi"), limits=_amounts("800m", "1Gi")
+    )
+    #: Off: it resizes workloads and deletes namespaces by itself, which the next `pulumi up` would undo.
+    cluster_controller: OptionalComponent = OptionalComponent(
+        requests=_amounts("50m", "128Mi"), limits=_amounts("200m", "256Mi")
+    )
+    network_costs: NetworkCosts = NetworkCosts(requests=_amounts("50m", "64Mi"), limits=_amounts("200m", "128Mi"))
+
+
+class KubecostSettings(Model):
+    """The Kubecost layer of a stack."""
+
+    enabled: Flag = True
+    chart: KubecostChart = KubecostChart()
+    namespace: DnsLabel = "kubecost"
+    #: Who pays for Kubecost, and who runs it; the shop's namespace decides where they are left out.
+    cost_center: LabelValue | None = None
+    team: LabelValue | None = None
+    #: Names the cluster in every allocation, and must differ between clusters that share a bucket; project and stack
+    #: where it is left out.
+    cluster_id: LabelValue | None = None
+    storage: KubecostStorage = KubecostStorage()
+    retention: KubecostRetention = KubecostRetention()
+    components: KubecostComponents = KubecostComponents()
+    #: Secret in Kubecost's namespace with the key ``federated-store.yaml``: a bucket for long-term storage.
+    federated_storage_secret: DnsLabel | None = None
+    #: Secret in Kubecost's namespace with the key ``cloud-integration.json``: reads the cloud's bill.
+    cloud_integration_secret: DnsLabel | None = None
+    #: Registry that mirrors the images (3.x); the chart's own where it is left out.
+    image_registry: Annotated[str, Strict(), Field(pattern=r"^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?$")] | None = None
+    image_pull_secrets: tuple[DnsLabel, ...] = ()
+    #: Namespaces whose pods may call the API, besides Kubecost's own.
+    api_clients: tuple[DnsLabel, ...] = ()
+    #: Sends usage statistics to the vendor.
+    telemetry: Flag = False
+    #: Whether `pulumi destroy` must refuse to take the namespace, and with it the cost history.
+    protect: Flag = False
+    #: How long the release may take to become ready, images and volumes included.
+    timeout_seconds: Annotated[int, Strict(), Field(ge=30, le=3600)] = 600
+
+    @model_validator(mode="after")
+    def _what_the_chart_can_do(self) -> Self:
+        if self.is_v3:
+            return self
+        if self.image_registry is not None:
+            raise ValueError("imageRegistry works with chart kubecost only; allowed: leave it out for cost-analyzer")
+        if self.has_agent != (self.federated_storage_secret is not None):
+            version = self.chart.resolved.version
+            raise ValueError(
+                f"chart cost-analyzer {version} needs federatedStorageSecret: 2.9 only prepares an upgrade to 3.x"
+                if self.has_agent
+                else f"federatedStorageSecret does not work with chart cost-analyzer {version}; allowed: 2.9, or "
+                "chart kubecost"
+            )
+        return self
+
+    @property
+    def is_v3(self) -> bool:
+        """Whether this is chart ``kubecost`` (3.x)."""
+        return self.chart.name is ChartName.KUBECOST
+
+    @property
+    def has_agent(self) -> bool:
+        """Whether the chart runs the FinOps agent: all of 3.x, and 2.9."""
+        return self.chart.major_minor >= (2, 9)
+
+    @property
+    def containers(self) -> dict[str, Resources]:
+        """What runs, by its key under `components`: one container each, `networkCosts` one on every node."""
+        parts = self.components
+        found: dict[str, Resources] = {"aggregator": parts.aggregator, "frontend": parts.frontend}
+        if self.has_agent:
+            found["agent"] = parts.agent
+        if self.is_v3 and self.federated_storage_secret is None:
+            found["localStore"] = parts.local_store
+        if not self.is_v3:
+            found |= {"costModel": parts.cost_model, "prometheus": parts.prometheus}
+        if not self.is_v3 or self.cloud_integration_secret is not None:
+            found["cloudCost"] = parts.cloud_cost
+        optional = {
+            "forecasting": parts.forecasting,
+            "clusterController": parts.cluster_controller,
+            "networkCosts": parts.network_costs,
+        }
+        return found | {name: part for name, part in optional.items() if part.enabled}
+
+    @property
+    def volumes(self) -> dict[str, Bytes]:
+        """The volume claims that the chart makes: what each is for, and its size."""
+        storage = self.storage
+        if not self.is_v3:
+            agent = {"agent": storage.configs} if self.has_agent else {}
+            return {"store": storage.store, "prometheus": storage.prometheus} | agent
+        found = {"database": storage.database, "configs": storage.configs}
+        if "localStore" in self.containers:
+            found["store"] = storage.store
+        if "cloudCost" in self.containers:
+            found["cloudCost"] = storage.configs
+        return found
