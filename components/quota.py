@@ -1,0 +1,80 @@
+"""What the namespace may use: the services' maxima, what a rollout needs on top, the stores, and headroom."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+
+from cloudmart.settings import Bytes, Cpu, Resources, Settings
+from cloudmart.settings.data import KafkaSettings, PostgresSettings, RedisSettings, StoreMode
+from components.microservice import MAX_SURGE_PERCENT
+
+#: Pods that an operator may start by hand beside the declared ones: a shell, a job.
+_SPARE_PODS = 5
+
+
+def _grown(value: Decimal, percent: int) -> Decimal:
+    return value * (100 + percent) / 100
+
+
+def _containers(settings: Settings) -> list[tuple[int, Resources]]:
+    """Every container that can run at once: how often at most, and what each takes."""
+    found: list[tuple[int, Resources]] = []
+    for service in settings.services.values():
+        most = service.max_replicas
+        found.append((most + math.ceil(most * MAX_SURGE_PERCENT / 100), service.resources))
+    for store in _stores(settings):
+        found.append((1, store.resources))
+        if store.exporter.enabled:
+            found.append((1, store.exporter.resources))
+    return found
+
+
+def _stores(settings: Settings) -> list[PostgresSettings | RedisSettings | KafkaSettings]:
+    """The stores that run in the namespace: one pod and one claim each."""
+    data = settings.data
+    return [store for store in (data.postgres, data.redis, data.kafka) if store and store.mode is StoreMode.SINGLE]
+
+
+def quota(settings: Settings) -> dict[str, str]:
+    """``hard`` of the ResourceQuota. Load balancers and node ports are zero: nothing in this namespace is exposed."""
+    room = settings.namespace.headroom
+    containers = _containers(settings)
+    cpu = {kind: Decimal(0) for kind in ("requests", "limits")}
+    memory = dict(cpu)
+    for count, resources in containers:
+        for kind in cpu:
+            cpu[kind] += count * getattr(resources, kind).cpu.cores
+            memory[kind] += count * getattr(resources, kind).memory.bytes
+    claims = [store.storage.size.bytes for store in _stores(settings)]
+    hard = {f"{kind}.cpu": str(Cpu.of(_grown(cpu[kind], room.cpu_percent))) for kind in cpu}
+    hard |= {f"{kind}.memory": str(Bytes.of(_grown(memory[kind], room.memory_percent))) for kind in memory}
+    return hard | {
+        "pods": str(sum(count for count, _ in containers) + _SPARE_PODS),
+        "persistentvolumeclaims": str(len(claims)),
+        "requests.storage": str(Bytes.of(sum(claims))),
+        "services.loadbalancers": "0",
+        "services.nodeports": "0",
+    }
+
+
+def limit_range(settings: Settings) -> dict[str, dict[str, str]]:
+    """Per container: what one gets that says nothing (the least that any declares), and the most that one may have."""
+    room = settings.namespace.headroom
+    declared = [resources for _, resources in _containers(settings)]
+    if not declared:
+        return {}
+    return {
+        "default_request": {
+            "cpu": str(min(resources.requests.cpu for resources in declared)),
+            "memory": str(min(resources.requests.memory for resources in declared)),
+        },
+        "default": {
+            "cpu": str(min(resources.limits.cpu for resources in declared)),
+            "memory": str(min(resources.limits.memory for resources in declared)),
+        },
+        "max": {
+            "cpu": str(Cpu.of(_grown(max(resources.limits.cpu.cores for resources in declared), room.cpu_percent))),
+            "memory": str(Bytes.of(_grown(Decimal(max(r.limits.memory.bytes for r in declared)), room.memory_percent))),
+        },
+    }
