@@ -1,0 +1,243 @@
+"""Kubernetes manifests out of a recording: for files in a repository (GitOps), and for the apply path.
+
+A rendered folder holds one file an object, ``<namespace or _cluster>/<kind>-<name>.yaml``, the same bytes on every run.
+It holds no Secret: Secrets made by the program have values that are generated or encrypted, and a manifest without them
+would overwrite the real ones. Those, and Helm releases, which are no objects, are listed in ``.cloudmart-render.json``
+together with the files that were written; the next render removes the ones that are no longer made.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import copy
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cloudmart.errors import UserError
+from cloudmart.preview.recorder import Recorded, Recording, path_text
+
+MARKER = ".cloudmart-render.json"
+"""Its presence says that a folder belongs to ``cloudmart render``."""
+
+_REPLICAS = "spec.replicas"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An object as it goes to the API server, and the registration that it came from."""
+
+    object: dict[str, Any]
+    recorded: Recorded
+
+    @property
+    def holds_secrets(self) -> bool:
+        return bool(self.recorded.secrets)
+
+    @property
+    def label(self) -> str:
+        """For messages: ``Secret shop/postgres``."""
+        namespace = f"{self.recorded.namespace}/" if self.recorded.namespace else ""
+        return f"{self.recorded.kind} {namespace}{self.recorded.object_name}"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What one render did: paths are relative to the folder, with forward slashes, sorted."""
+
+    files: tuple[str, ...]
+    removed: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def manifests(recording: Recording, *, templates: bool = False) -> list[Manifest]:
+    """One manifest for each Kubernetes object of the recording, in its order.
+
+    Secret values are masked, or with ``templates`` are what the program passed, with sentinels for values that do not
+    exist yet: give those to :func:`substitute` before they go anywhere.
+
+    ``spec.replicas`` is left out where the program ignores changes to it: it belongs to an autoscaler, which whoever
+    applies the manifest again must not fight. Other ignored inputs keep their declared value, their first one.
+
+    Raises :class:`UserError` for objects without an explicit name and for values that only a real provider knows.
+    """
+    result = []
+    for recorded in recording.resources:
+        if not recorded.is_kubernetes_object:
+            continue
+        if recorded.object_name is None:
+            raise UserError(f"{recorded.urn}: metadata.name: found nothing; a manifest needs an explicit name")
+        if recorded.unknown_paths:
+            where = ", ".join(path_text(path) for path in recorded.unknown_paths)
+            raise UserError(f"{recorded.urn}: {where}: known only once it is deployed; a manifest cannot hold it")
+        inputs = copy.deepcopy(recorded.inputs)
+        if templates:
+            for path, template in recorded.secrets.items():
+                here: Any = inputs
+                for part in path[:-1]:
+                    here = here[part]
+                here[path[-1]] = template
+        if _REPLICAS in recorded.ignore_changes and isinstance(inputs.get("spec"), dict):
+            inputs["spec"].pop("replicas", None)
+        result.append(Manifest(inputs, recorded))
+    return result
+
+
+def substitute(manifest: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    """A copy of ``manifest`` with each sentinel (a key of ``Recording.generated``) replaced by its real value.
+
+    Sentinels may stand inside longer text, and inside the base64 of a Secret's ``data``. Keys of ``values`` that do not
+    occur do no harm.
+    """
+    if not values:
+        return copy.deepcopy(dict(manifest))
+    pattern = re.compile("|".join(re.escape(key) for key in sorted(values, key=len, reverse=True)))
+
+    def replaced(value: Any) -> Any:
+        match value:
+            case str():
+                return pattern.sub(lambda found: values[found[0]], value)
+            case dict():
+                return {key: replaced(item) for key, item in value.items()}
+            case list():
+                return [replaced(item) for item in value]
+        return value
+
+    def encoded(value: Any) -> Any:
+        try:
+            text = base64.b64decode(value, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError, TypeError, ValueError):
+            return value
+        return base64.b64encode(replaced(text).encode()).decode()
+
+    result: dict[str, Any] = replaced(manifest)
+    if manifest.get("kind") == "Secret" and isinstance(manifest.get("data"), dict):
+        result["data"] = {key: encoded(value) for key, value in manifest["data"].items()}
+    return result
+
+
+def render(recording: Recording, out: Path) -> Rendered:
+    """Write the manifests of ``recording`` below ``out``; see the module's description.
+
+    ``out`` is made if need be. Raises :class:`UserError` when it holds files and no render made it, before anything is
+    written, and for an object that is no Secret and holds a secret value.
+    """
+    previous = _previous_files(out)
+    written: dict[str, Manifest] = {}
+    left_out = []
+    objects = []
+    for manifest in manifests(recording):
+        if not manifest.holds_secrets:
+            objects.append(manifest)
+        elif manifest.recorded.kind == "Secret":
+            left_out.append(f"{manifest.label}: holds secret values")
+        else:
+            where = path_text(next(iter(manifest.recorded.secrets)))
+            raise UserError(f"{manifest.label}: {where}: found a secret value; it belongs in a Secret, by reference")
+    left_out += [
+        f"{recorded.type.rsplit(':', 1)[-1]} {recorded.name}: is not an object of the API"
+        for recorded in recording.resources
+        if recorded.type.startswith("kubernetes:") and recorded.custom and not recorded.is_kubernetes_object
+    ]
+
+    names = Counter(_file_name(m) for m in objects)
+    for manifest in objects:
+        name = _file_name(manifest)
+        # Kinds of the same name in two API groups.
+        written[_file_name(manifest, with_group=True) if names[name] > 1 else name] = manifest
+    if len(written) < len(objects):
+        twice = next(name for name, count in Counter(m.label for m in objects).items() if count > 1)
+        raise UserError(f"{twice}: declared twice; one object, one declaration")
+
+    for name, manifest in written.items():
+        target = out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(to_yaml(manifest.object).encode())
+    removed = sorted(set(previous) - set(written))
+    for name in removed:
+        _remove(out, name)
+    result = Rendered(tuple(sorted(written)), tuple(removed), tuple(sorted(left_out)))
+    marker = {"stack": recording.stack, "files": result.files, "leftOut": result.left_out}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARKER).write_bytes((json.dumps(marker, indent=2) + "\n").encode())
+    return result
+
+
+def to_yaml(data: Mapping[str, Any]) -> str:
+    """YAML with sorted keys that YAML 1.1 and 1.2 readers understand alike."""
+    text: str = yaml.dump(
+        data, Dumper=_Dumper, sort_keys=True, default_flow_style=False, allow_unicode=True, width=1000
+    )
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        """Labels that several objects share are written out each time."""
+        return True
+
+
+# What one reader takes for a number, boolean, date or null and another for text: y, 1e3, 0o14, 1_000, 12:30.
+_AMBIGUOUS = re.compile(r"[-+.0-9~=<].*|y|n|yes|no|on|off|true|false|null|", re.IGNORECASE | re.DOTALL)
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else "'" if _AMBIGUOUS.fullmatch(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def _file_name(manifest: Manifest, *, with_group: bool = False) -> str:
+    recorded = manifest.recorded
+    kind = (recorded.kind or "").lower()
+    if with_group:
+        kind += "." + ((recorded.api_version or "").rpartition("/")[0] or "core")
+    folder = _safe(recorded.namespace) if recorded.namespace else "_cluster"
+    return f"{folder}/{_safe(kind)}-{_safe(recorded.object_name or '')}.yaml"
+
+
+def _safe(name: str) -> str:
+    """The name where it is one that the API server admits; else what is safe of it, made unique again."""
+    if re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,200}[a-z0-9])?", name) and ".." not in name:
+        return name
+    kept = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:100]
+    return f"{kept or 'name'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _previous_files(out: Path) -> Sequence[str]:
+    """The files that the last render into ``out`` wrote; nothing for a new or empty folder."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file; give a folder")
+    if not out.exists() or not any(out.iterdir()):
+        return ()
+    marker = out / MARKER
+    if not marker.is_file():
+        raise UserError(f"--out {out}: holds files that no render wrote; give a new folder, or an empty one")
+    try:
+        files = json.loads(marker.read_bytes())["files"]
+    except (ValueError, KeyError, TypeError):
+        files = None
+    if not isinstance(files, list) or not all(_FILE.fullmatch(str(name)) for name in files):
+        raise UserError(f"--out {out}: {MARKER} is damaged; give a new folder, or empty this one")
+    return [str(name) for name in files]
+
+
+# The shape of what _file_name makes: one folder, no way up.
+_FILE = re.compile(r"[a-z0-9_][a-z0-9.-]*/[a-z0-9][a-z0-9.-]*\.yaml")
+
+
+def _remove(out: Path, name: str) -> None:
+    file = out / name
+    file.unlink(missing_ok=True)
+    if file.parent.is_dir() and not any(file.parent.iterdir()):
+        file.parent.rmdir()
