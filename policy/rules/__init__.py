@@ -1,1 +1,37 @@
+"""The rules of the pack, joined. `POLICIES` starts nothing; making a ``PolicyPack`` of it starts a server."""
 
+from __future__ import annotations
+
+from pulumi_policy import Policy
+
+from . import (
+    autoscaling,
+    disruption,
+    exposure,
+    helm,
+    images,
+    labels,
+    pod_security,
+    probes,
+    resources,
+    secrets,
+    stack,
+)
+
+POLICIES: list[Policy] = [
+    policy
+    for topic in (
+        resources,
+        labels,
+        images,
+        probes,
+        pod_security,
+        secrets,
+        exposure,
+        autoscaling,
+        disruption,
+        helm,
+        stack,
+    )
+    for policy in topic.POLICIES
+]

@@ -1,0 +1,132 @@
+"""How a rule is made: metadata, configuration schema and a check that yields findings, as a Pulumi policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pulumi_policy import (
+    EnforcementLevel,
+    PolicyConfigSchema,
+    ReportViolation,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+    Severity,
+    StackValidationArgs,
+    StackValidationPolicy,
+)
+
+from ._kubernetes import Object, Stack, kind_of, read, read_stack
+
+Config = Mapping[str, Any]
+Schema = dict[str, dict[str, Any]]
+
+EXEMPT: Schema = {
+    "exempt": {
+        "type": "array",
+        "items": {"type": "string"},
+        "default": [],
+        "description": "Objects that the rule leaves alone: patterns for Kind/namespace/name, or Namespace/name.",
+    }
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong (`what`), and where in the object (`at`). `mend` replaces the rule's own steps if given."""
+
+    what: str
+    at: str = ""
+    mend: str = ""
+    #: The object, for rules about a stack; a rule about one resource needs none.
+    of: Object | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """The metadata of a rule. `why` and `mend` end every message of it."""
+
+    name: str
+    title: str
+    topic: str
+    severity: Severity
+    why: str
+    mend: str
+    url: str
+    level: EnforcementLevel = EnforcementLevel.MANDATORY
+
+    def policy(self, schema: Schema | None) -> dict[str, Any]:
+        """The keyword arguments that every kind of Pulumi policy takes."""
+        return {
+            "name": self.name,
+            "description": self.title,
+            "enforcement_level": self.level,
+            "config_schema": PolicyConfigSchema({**(schema or {}), **EXEMPT}),
+            "severity": self.severity,
+            "tags": [self.topic],
+            "remediation_steps": self.mend,
+            "url": self.url,
+        }
+
+    def message(self, found: Object, finding: Finding) -> str:
+        """What, where, why, and how to mend it, in one line."""
+        where = f"{found.where}, {finding.at}" if finding.at else found.where
+        return f"{where}: {finding.what}. {self.why} Mend: {finding.mend or self.mend}"
+
+
+def _exempt(found: Object, config: Config) -> bool:
+    return any(fnmatchcase(found.id, pattern) for pattern in config["exempt"])
+
+
+def resource_rule(
+    about: About,
+    kinds: frozenset[str],
+    check: Callable[[Object, Config], Iterable[Finding]],
+    schema: Schema | None = None,
+    remediate: Callable[[Object, Any, Config], bool] | None = None,
+) -> ResourceValidationPolicy:
+    """A rule about one resource of `kinds`.
+
+    `remediate` changes the properties in place and says whether it did: the engine's proxies keep secrets secret only
+    when they are written through.
+    """
+
+    def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        kind = kind_of(args.resource_type)
+        if kind not in kinds:
+            return
+        config = args.get_config()
+        found = read(kind, args.urn, args.name, args.props)
+        for finding in check(found, config):
+            if _exempt(found, config):
+                return
+            report(about.message(found, finding), None)
+
+    def mended(args: ResourceValidationArgs) -> Any:
+        kind = kind_of(args.resource_type)
+        if kind not in kinds or remediate is None:
+            return None
+        config = args.get_config()
+        # Not `read`: the properties are about to change under the one that it remembers.
+        found = Object.of(kind, args.urn, args.name, args.props)
+        return args.props if not _exempt(found, config) and remediate(found, args.props, config) else None
+
+    return ResourceValidationPolicy(validate=validate, remediate=mended if remediate else None, **about.policy(schema))
+
+
+def stack_rule(
+    about: About, check: Callable[[Stack, Config], Iterable[Finding]], schema: Schema | None = None
+) -> StackValidationPolicy:
+    """A rule about the whole stack. Each finding names its object."""
+
+    def validate(args: StackValidationArgs, report: ReportViolation) -> None:
+        config = args.get_config()
+        for finding in check(read_stack(args.resources), config):
+            if finding.of is None:
+                raise TypeError(f"{about.name}: a finding about a stack must name its object")
+            if not _exempt(finding.of, config):
+                report(about.message(finding.of, finding), finding.of.urn)
+
+    return StackValidationPolicy(validate=validate, **about.policy(schema))

@@ -1,0 +1,138 @@
+"""Horizontal pod autoscalers that can work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pulumi_policy import Severity
+
+from ._kubernetes import UNKNOWN, Object, Stack, get, items, number
+from ._rule import About, Config, Finding, resource_rule, stack_rule
+
+_URL = "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/"
+
+
+class Metric(NamedTuple):
+    """A metric measured against requests: the resource, one container or None for all, and the target in percent."""
+
+    resource: str
+    container: str | None
+    utilization: Any
+
+
+def metrics(found: Object) -> Iterator[Metric]:
+    """The utilization metrics of an autoscaler, of every API version."""
+    direct = get(found.body, "spec", "targetCPUUtilizationPercentage")  # autoscaling/v1
+    if direct is not None:
+        yield Metric("cpu", None, direct)
+    for metric in items(found.body, "spec", "metrics"):
+        for field in ("resource", "containerResource"):
+            source = get(metric, field)
+            if source in (None, UNKNOWN):
+                continue
+            target = get(source, "target", "averageUtilization")
+            target = target if target is not None else get(source, "targetAverageUtilization")  # v2beta1
+            name, container = get(source, "name"), get(source, "container")
+            if target is not None and UNKNOWN not in (name, container):
+                yield Metric(str(name), container, target)
+
+
+def target_of(stack: Stack, found: Object) -> Object | None:
+    """The workload that an autoscaler or similar scales, if the stack has it."""
+    reference = get(found.body, "spec", "scaleTargetRef")
+    kind, name = get(reference, "kind"), get(reference, "name")
+    if not isinstance(kind, str) or not isinstance(name, str):
+        return None
+    return stack.named(found.namespace, kind, name)
+
+
+def _sane(found: Object, config: Config) -> Iterator[Finding]:
+    spec = get(found.body, "spec")
+    lowest, highest = get(spec, "minReplicas"), get(spec, "maxReplicas")
+    lowest = 1 if lowest is None else lowest
+    if lowest is not UNKNOWN and lowest < config["minReplicas"]:
+        yield Finding(f"minReplicas {number(lowest)} is below {number(config['minReplicas'])}")
+    if highest is None:
+        yield Finding("no maxReplicas")
+    elif UNKNOWN not in (lowest, highest) and lowest > highest:
+        yield Finding(f"minReplicas {number(lowest)} is above maxReplicas {number(highest)}")
+    if get(spec, "scaleTargetRef", "name") is None:
+        yield Finding("no scaleTargetRef.name")
+    low, high = config["minUtilization"], config["maxUtilization"]
+    for metric in metrics(found):
+        if metric.utilization is not UNKNOWN and not low <= metric.utilization <= high:
+            yield Finding(
+                f"target {metric.resource} utilization {number(metric.utilization)} % is outside "
+                f"{number(low)} to {number(high)} %"
+            )
+
+
+def _target(stack: Stack, _config: Config) -> Iterator[Finding]:
+    taken: dict[str, Object] = {}
+    for found in stack.of("HorizontalPodAutoscaler"):
+        workload = target_of(stack, found)
+        if workload is None or found.namespace is UNKNOWN:
+            continue
+        other = taken.setdefault(workload.id, found)
+        if other is not found:
+            yield Finding(f"{workload.where} is already scaled by {other.where}", of=found)
+        for metric in metrics(found):
+            containers = [c for c in workload.containers if not c.init and metric.container in (None, c.name)]
+            if not containers and metric.container is not None:
+                yield Finding(f"{workload.where} has no container '{metric.container}'", of=found)
+            for container in containers:
+                if get(container.body, "resources", "requests", metric.resource) is None:
+                    yield Finding(
+                        f"{workload.where}, {container.where} has no {metric.resource} request to measure against",
+                        of=found,
+                    )
+
+
+POLICIES = [
+    resource_rule(
+        About(
+            name="autoscaler-bounds",
+            title="Autoscalers have bounds and targets that make sense.",
+            topic="autoscaling",
+            severity=Severity.MEDIUM,
+            why="Crossed bounds never scale; a target too low pays for idle replicas, one too high scales too late.",
+            mend="set 1 <= minReplicas <= maxReplicas, a scaleTargetRef, and a target within the band.",
+            url=_URL,
+        ),
+        frozenset({"HorizontalPodAutoscaler"}),
+        _sane,
+        {
+            "minReplicas": {
+                "type": "integer",
+                "minimum": 0,
+                "default": 1,
+                "description": "The least that minReplicas may be.",
+            },
+            "minUtilization": {
+                "type": "number",
+                "minimum": 1,
+                "default": 50,
+                "description": "Lowest target utilization in percent of the request.",
+            },
+            "maxUtilization": {
+                "type": "number",
+                "minimum": 1,
+                "default": 85,
+                "description": "Highest target utilization in percent of the request.",
+            },
+        },
+    ),
+    stack_rule(
+        About(
+            name="autoscaler-target",
+            title="An autoscaler is alone on its workload, whose containers request what it measures.",
+            topic="autoscaling",
+            severity=Severity.HIGH,
+            why="It would report <unknown> or fight another autoscaler, and not scale.",
+            mend="set the requests of every container of the workload, and keep one autoscaler for it.",
+            url=_URL,
+        ),
+        _target,
+    ),
+]
