@@ -71,7 +71,7 @@ class ExternalEndpoint(Model):
     cidrs: Annotated[tuple[_Cidr, ...], Field(min_length=1)]
 
 
-class _Store(Model):
+class Store(Model):
     """What the stores share."""
 
     #: Below this the server does not start, or starts and is killed under the first load.
@@ -112,7 +112,7 @@ class PostgresEndpoint(ExternalEndpoint):
     ssl_mode: Literal["require", "verify-ca", "verify-full"] = "require"
 
 
-class PostgresSettings(_Store):
+class PostgresSettings(Store):
     """PostgreSQL: accounts and everything else that must be consistent."""
 
     minimum_memory = Bytes("256Mi")
@@ -166,7 +166,7 @@ class RedisEndpoint(ExternalEndpoint):
     tls: Flag = True
 
 
-class RedisSettings(_Store):
+class RedisSettings(Store):
     """Redis: the product catalogue's cache."""
 
     minimum_memory = Bytes("64Mi")
@@ -198,7 +198,7 @@ class KafkaEndpoint(ExternalEndpoint):
     sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
 
 
-class KafkaSettings(_Store):
+class KafkaSettings(Store):
     """Kafka in KRaft mode: the orders on their way to payment and notification."""
 
     minimum_memory = Bytes("768Mi")

@@ -1,0 +1,89 @@
+"""The data layer: PostgreSQL, Redis and Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from cloudmart.settings.data import DataSettings, Store, StoreMode
+from components.connection import Connection
+from components.data.kafka import Kafka
+from components.data.postgres import Postgres
+from components.data.redis import Redis
+from components.data.store import StoreArgs, StoreComponent
+from components.labels import Labels
+
+__all__ = ["DataLayer", "DataLayerArgs", "Kafka", "Postgres", "Redis", "connections_of"]
+
+#: The class of each store, by its name in the settings.
+_STORES: dict[str, type[StoreComponent[Any]]] = {"postgres": Postgres, "redis": Redis, "kafka": Kafka}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataLayerArgs:
+    """The stores' settings, and what the rest of the program wires to them."""
+
+    settings: DataSettings
+    namespace: pulumi.Input[str]
+    project: str
+    team: str
+    #: Pays for the stores that name no cost center of their own.
+    cost_center: str
+    #: By store: the services that declare a need of it.
+    callers: Mapping[str, Sequence[str]]
+    priority_class: pulumi.Input[str] | None = None
+
+
+class DataLayer(pulumi.ComponentResource):
+    """``cloudmart:data:DataLayer``: a ``Postgres``, ``Redis`` and ``Kafka`` component for each store that is declared.
+
+    The password of a store in mode `external` is the secret configuration value ``<store>Password``.
+    """
+
+    #: By store: what its consumers need to know.
+    connections: Mapping[str, Connection]
+    #: By store: ``host:port``.
+    endpoints: Mapping[str, pulumi.Output[str]]
+
+    def __init__(self, name: str, args: DataLayerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cloudmart:data:DataLayer", name, None, opts)
+        stores: dict[str, StoreComponent[Any]] = {}
+        for store, settings in _declared(args.settings).items():
+            external = settings.mode is StoreMode.EXTERNAL
+            stores[store] = _STORES[store](
+                store,
+                StoreArgs(
+                    settings=settings,
+                    namespace=args.namespace,
+                    labels=Labels(
+                        app=store,
+                        component="store",
+                        tier="data",
+                        # Of this way to run the store, not of its image: it also stands on the claim template, which
+                        # cannot change.
+                        version="v1",
+                        project=args.project,
+                        team=args.team,
+                        cost_center=settings.cost_center or args.cost_center,
+                    ),
+                    callers=args.callers.get(store, ()),
+                    password=pulumi.Config().require_secret(f"{store}Password") if external else None,
+                    priority_class=args.priority_class,
+                ),
+                pulumi.ResourceOptions(parent=self),
+            )
+        self.connections = {store: component.connection for store, component in stores.items()}
+        self.endpoints = {store: component.endpoint for store, component in stores.items()}
+        self.register_outputs({"endpoints": dict(self.endpoints)})
+
+
+def connections_of(settings: DataSettings) -> dict[str, Connection]:
+    """The plain part of every store's connection, from the settings alone: no resource is made."""
+    return {store: _STORES[store].connection_of(store, of) for store, of in _declared(settings).items()}
+
+
+def _declared(settings: DataSettings) -> dict[str, Store]:
+    return {store: of for store in _STORES if (of := getattr(settings, store)) is not None}

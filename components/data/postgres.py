@@ -1,0 +1,156 @@
+"""PostgreSQL. What its image needs, and where that is written: docs/data-stores.md."""
+
+from __future__ import annotations
+
+import pulumi
+from pulumi_kubernetes.core.v1 import ConfigMapVolumeSourceArgs, ContainerArgs, VolumeArgs, VolumeMountArgs
+
+from cloudmart.settings.data import PostgresSettings
+from components.connection import Connection, SecretRef
+from components.data import store
+from components.data.store import ExporterNeeds, Pod, StoreComponent
+
+_USER = 999
+_DATA = "/var/lib/postgresql"
+#: The 18 image's own default, written out: with an image before 18, which keeps its data elsewhere, the data would land
+#: outside the claim. Changes with the major version, after pg_upgrade; the server refuses another major's folder.
+_PGDATA = f"{_DATA}/18/docker"
+_SUPERUSER_KEY = "superuser-password"
+
+#: Run once, by the entrypoint, when the data folder is empty. psql reads the password from its environment, so that it
+#: is in no argument and no file. The role may read statistics, for the exporter.
+_INIT_SQL = """\
+\\getenv role APP_USER
+\\getenv password APP_PASSWORD
+\\getenv database APP_DATABASE
+CREATE ROLE :"role" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'password';
+GRANT pg_monitor TO :"role";
+CREATE DATABASE :"database" OWNER :"role";
+REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
+"""
+
+
+class Postgres(StoreComponent[PostgresSettings]):
+    """``cloudmart:data:Postgres``: a :class:`StoreComponent`, and RandomPassword ``postgres-superuser-password``.
+
+    Services connect as an ordinary role that owns its database. The superuser's password is for people, and stands in
+    the same Secret.
+    """
+
+    TOKEN = "cloudmart:data:Postgres"  # noqa: S105 - a type token
+    COMPONENT = "database"
+    PORT = 5432
+    METRICS_PORT = 9187
+
+    @classmethod
+    def connection_of(cls, name: str, settings: PostgresSettings) -> Connection:
+        external = settings.external
+        host = external.host if external else store.service_host(name)
+        port = external.port if external else cls.PORT
+        return Connection(
+            env={
+                "DB_HOST": host,
+                "DB_PORT": str(port),
+                "DB_NAME": settings.database,
+                "DB_USER": settings.user,
+                # The server in the cluster has no certificate; the network policy and a mesh are what protects the way.
+                "DB_SSLMODE": external.ssl_mode if external else "disable",
+            },
+            secret_env={"DB_PASSWORD": SecretRef(name=store.credentials_name(name), key=store.PASSWORD_KEY)},
+            host=host,
+            port=port,
+            pod_selector=None if external else {"app": name},
+            cidrs=external.cidrs if external else (),
+        )
+
+    def _files(self) -> dict[str, str]:
+        return {"10-application.sql": _INIT_SQL}
+
+    def _secret_data(self, password: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:  # noqa: ARG002
+        data: dict[str, pulumi.Input[str]] = {"username": self._settings.user}
+        if self._settings.external is None:
+            data[_SUPERUSER_KEY] = self._generated("superuser-password").result
+        return data
+
+    def _pod(self, config: str) -> Pod:
+        settings = self._settings
+        scratch = {
+            # The socket and its lock file.
+            "/var/run/postgresql": store.scratch("8Mi"),
+            # Here-documents of the entrypoint.
+            "/tmp": store.scratch("64Mi"),  # noqa: S108 - the container's
+            # Parallel queries share memory here; a container's default of 64 MiB fails the larger of them. It counts
+            # towards the memory limit, so it may not have all of it.
+            "/dev/shm": store.scratch(f"{settings.shared_buffers}Mi", in_memory=True),  # noqa: S108
+        }
+        # Over TCP, because while the entrypoint prepares a new data folder its temporary server listens on the socket
+        # only; `pg_isready` needs no password.
+        ready = ["pg_isready", "--host=127.0.0.1", f"--port={self.PORT}", "--username=postgres", "--dbname=postgres"]
+        return Pod(
+            user=_USER,
+            data_path=_DATA,
+            scratch=scratch,
+            volumes=[VolumeArgs(name="init", config_map=ConfigMapVolumeSourceArgs(name=config))],
+            # "Fast shutdown" (the image's stop signal is SIGINT) ends with a checkpoint of the dirty buffers.
+            grace_seconds=120,
+            container=ContainerArgs(
+                name=self._name,
+                image=settings.image.reference,
+                image_pull_policy="IfNotPresent",
+                # To the image's entrypoint, which makes the data folder the first time.
+                args=[
+                    "postgres",
+                    "-c",
+                    f"shared_buffers={settings.shared_buffers}MB",
+                    "-c",
+                    # What the planner may assume to be cached, by the server or by the kernel: three quarters, the
+                    # manual's upper advice.
+                    f"effective_cache_size={settings.shared_buffers * 3}MB",
+                    "-c",
+                    f"max_connections={settings.max_connections}",
+                    "-c",
+                    "password_encryption=scram-sha-256",
+                ],
+                env=[
+                    *store.plain(
+                        {
+                            "PGDATA": _PGDATA,
+                            "POSTGRES_USER": "postgres",
+                            "POSTGRES_DB": "postgres",
+                            # initdb would trust everybody who is in the pod.
+                            "POSTGRES_INITDB_ARGS": "--auth-local=scram-sha-256 --auth-host=scram-sha-256",
+                            "APP_USER": settings.user,
+                            "APP_DATABASE": settings.database,
+                        }
+                    ),
+                    store.from_secret("POSTGRES_PASSWORD", self._name, _SUPERUSER_KEY),
+                    store.from_secret("APP_PASSWORD", self._name, store.PASSWORD_KEY),
+                ],
+                ports=[self._server_port],
+                resources=store.resources(settings.resources),
+                # Five minutes: after a crash the server replays its log before it lets anybody in.
+                startup_probe=store.exec_probe(ready, period=5, timeout=3, failures=60),
+                readiness_probe=store.exec_probe(ready, period=5, timeout=3, failures=3),
+                # Patient: a restart under load costs a recovery, and mends little that waiting does not.
+                liveness_probe=store.exec_probe(ready, period=10, timeout=5, failures=6),
+                security_context=store.locked_down(),
+                volume_mounts=[
+                    *self._mounts(_DATA, scratch),
+                    VolumeMountArgs(name="init", mount_path="/docker-entrypoint-initdb.d", read_only=True),
+                ],
+            ),
+        )
+
+    def _exporter(self) -> ExporterNeeds:
+        return ExporterNeeds(
+            user=65534,  # `nobody`, by number
+            env=[
+                *store.plain(
+                    {
+                        "DATA_SOURCE_URI": f"127.0.0.1:{self.PORT}/{self._settings.database}?sslmode=disable",
+                        "DATA_SOURCE_USER": self._settings.user,
+                    }
+                ),
+                store.from_secret("DATA_SOURCE_PASS", self._name, store.PASSWORD_KEY),
+            ],
+        )
