@@ -30,12 +30,13 @@ import hashlib
 import importlib
 import json
 import logging
+import os
 import re
 import runpy
 import sys
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,7 +222,7 @@ def _record(stack: str, root: Path) -> Recording:
         runpy.run_path(str(program), run_name="__main__")
 
     try:
-        with _as_the_language_host(program, root):
+        with _as_the_language_host(program, root, config, secret_keys):
             run_program(run)
     except (Exception, SystemExit) as error:
         raise _explained(error, root) from error
@@ -459,19 +460,23 @@ def _text(value: Any) -> str | None:
 
 
 @contextlib.contextmanager
-def _as_the_language_host(program: Path, root: Path) -> Iterator[None]:
-    """Working directory, arguments and module search path as under ``pulumi up``, put back afterwards.
+def _as_the_language_host(
+    program: Path, root: Path, config: Mapping[str, str], secret_keys: Sequence[str]
+) -> Iterator[None]:
+    """Working directory, arguments, environment and module search path as under ``pulumi up``, put back afterwards.
 
     Packages of another root (a checkout of a different commit) must not mix with ours of the same name: those that it
     provides itself are put aside for the run, and what it loaded is dropped after it.
     """
-    argv, path = sys.argv, list(sys.path)
+    argv, path, environment = sys.argv, list(sys.path), dict(os.environ)
     foreign = root != HOME
     aside = {name: module for name, module in sys.modules.items() if foreign and _provides(root, name)}
     for name in aside:
         del sys.modules[name]
     before = set(sys.modules)
     sys.argv = [str(program)]
+    os.environ["PULUMI_CONFIG"] = json.dumps(config)
+    os.environ["PULUMI_CONFIG_SECRET_KEYS"] = json.dumps(secret_keys)
     sys.path.insert(0, str(program.parent))
     importlib.invalidate_caches()
     try:
@@ -480,6 +485,8 @@ def _as_the_language_host(program: Path, root: Path) -> Iterator[None]:
             yield
     finally:
         sys.argv, sys.path[:] = argv, path
+        os.environ.clear()
+        os.environ.update(environment)
         if foreign:
             for name in [name for name in sys.modules if name not in before and _provides(root, name)]:
                 del sys.modules[name]

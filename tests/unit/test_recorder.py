@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -150,6 +151,16 @@ pulumi.export("context", pulumi.Config("kubernetes").require("context"))
     assert "cipher" not in repr(recording)
 
 
+def test_the_program_finds_the_configuration_in_its_environment_as_under_the_engine(tmp_path: Path) -> None:
+    program = """
+    import json, os, pulumi
+    pulumi.export("config", {k: v for k, v in json.loads(os.environ["PULUMI_CONFIG"]).items()
+                             if k not in json.loads(os.environ["PULUMI_CONFIG_SECRET_KEYS"])})
+    """
+    root = project(tmp_path, program, "config: {a: 1, shop:b: {c: true}, d: {e: [{secure: x}]}}")
+    assert record("dev", root).outputs == {"config": {"shop:a": "1", "shop:b": '{"c": true}'}}
+
+
 def test_what_only_a_cluster_could_know_is_unknown_and_apply_does_not_run_on_it(tmp_path: Path) -> None:
     root = project(
         tmp_path,
@@ -196,11 +207,11 @@ def test_roots_and_stacks_do_not_mix_in_one_process(tmp_path: Path) -> None:
         (root / "parts").mkdir()
         (root / "parts/__init__.py").touch()
         (root / "parts/names.py").write_text(f"NAME = {root.name!r}\n")
-    state = (sys.argv, list(sys.path), Path.cwd(), pulumi.runtime.settings.get_monitor())
+    state = (sys.argv, list(sys.path), dict(os.environ), Path.cwd(), pulumi.runtime.settings.get_monitor())
     outputs = [record("dev", root).outputs for root in (*roots, roots[0])]
     assert outputs == [{"name": n, "colour": n} for n in ("base", "head", "base")]
     assert "parts" not in sys.modules
-    assert (sys.argv, list(sys.path), Path.cwd(), pulumi.runtime.settings.get_monitor()) == state
+    assert (sys.argv, list(sys.path), dict(os.environ), Path.cwd(), pulumi.runtime.settings.get_monitor()) == state
 
 
 def test_a_user_error_of_the_program_comes_out_as_itself(tmp_path: Path) -> None:
