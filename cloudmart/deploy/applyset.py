@@ -1,0 +1,234 @@
+"""The way without a Pulumi CLI: what the program recorded goes to the cluster by server-side apply.
+
+Pruning is kubectl's ApplySet: each namespace has one, whose parent is a Secret in that namespace, so what is no longer
+declared is found by its label and removed. It is for trying out: there is no state, no history and no policy at `up`.
+
+Generated values (passwords) live in one Secret that belongs to no ApplySet. They are made once and kept from then on.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+import string
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cloudmart.cluster.kubectl import Kubectl
+from cloudmart.errors import UserError
+from cloudmart.preview.recorder import Generated, Recording
+from cloudmart.preview.render import Manifest, manifests, substitute
+
+_ENABLE = {"KUBECTL_APPLYSET": "true"}
+_FIELD_MANAGER = "cloudmart"
+_PART_OF = "applyset.kubernetes.io/part-of"
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """Names (``Kind namespace/name``) of what a run made, changed and removed; `unchanged` is a count."""
+
+    created: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    unchanged: int
+
+
+def apply(recording: Recording, kubectl: Kubectl, namespace: str) -> Applied:
+    """Brings the cluster to what was recorded. `namespace` is the shop's: its ApplySet holds the cluster-wide objects.
+
+    May be repeated after any failure: it converges. Raises ``UserError`` for what the API server refuses, and before
+    anything is changed when the namespace is there and was not made this way.
+    """
+    found = manifests(recording, templates=True)
+    _refuse_foreign(kubectl, namespace)
+    spaces = [manifest for manifest in found if manifest.recorded.kind == "Namespace"]
+    _create_missing(kubectl, spaces)
+    values = _generated_values(kubectl, recording, found, namespace)
+    objects = [_with_data(substitute(manifest.object, values)) for manifest in found]
+    before = _live(kubectl, objects)
+    members = _apply_sets(kubectl, objects, namespace, recording.stack)
+    after = _live(kubectl, objects)
+    return Applied(
+        created=tuple(name for name in after if name not in before),
+        changed=tuple(name for name in after if name in before and before[name] != after[name]),
+        removed=members,
+        unchanged=sum(before.get(name) == version for name, version in after.items()),
+    )
+
+
+def remove(recording: Recording, kubectl: Kubectl, namespace: str, *, delete_data: bool) -> Applied:
+    """Takes away everything but what is retained (the namespace and the volume claims in it), or that as well."""
+    if kubectl.run("get", "namespace", namespace, "--ignore-not-found", "-o", "name") == "":
+        return Applied(created=(), changed=(), removed=(), unchanged=0)
+    _refuse_foreign(kubectl, namespace)
+    kept = [
+        manifest.object
+        for manifest in manifests(recording)
+        if manifest.recorded.kind == "Namespace" and manifest.recorded.object_name == namespace
+    ]
+    removed = _apply_sets(kubectl, kept, namespace, recording.stack)
+    if delete_data:
+        kubectl.run("delete", "namespace", namespace, "--wait=true", timeout=300)
+        removed = (*removed, f"Namespace {namespace}")
+    return Applied(created=(), changed=(), removed=removed, unchanged=len(kept))
+
+
+def was_applied(kubectl: Kubectl, namespace: str) -> bool:
+    """Whether the namespace was made this way, and not by Pulumi or anybody else."""
+    found = kubectl.json("get", "namespace", namespace, "--ignore-not-found")
+    return found is not None and _PART_OF in found["metadata"].get("labels", {})
+
+
+def _refuse_foreign(kubectl: Kubectl, namespace: str) -> None:
+    found = kubectl.json("get", "namespace", namespace, "--ignore-not-found")
+    if found is None or found["metadata"].get("labels", {}).get(_PART_OF):
+        return
+    # A run that was killed right after it had made the namespace left it empty.
+    if _FIELD_MANAGER in {entry["manager"] for entry in found["metadata"].get("managedFields", [])}:
+        return
+    raise UserError(
+        f"namespace {namespace}: found one that something else made; allowed: none, or one made this way. "
+        "If Pulumi made it, put the Pulumi CLI on PATH and run again"
+    )
+
+
+def _create_missing(kubectl: Kubectl, spaces: Iterable[Manifest]) -> None:
+    # The parent of an ApplySet is in the namespace, so the namespace comes first; only when it is not there, because a
+    # second apply without the ApplySet's label would take that label away.
+    for manifest in spaces:
+        name = str(manifest.recorded.object_name)
+        if not kubectl.run("get", "namespace", name, "--ignore-not-found", "-o", "name"):
+            kubectl.run("create", "-f", "-", f"--field-manager={_FIELD_MANAGER}", stdin=json.dumps(manifest.object))
+
+
+def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespace: str, stack: str) -> tuple[str, ...]:
+    """One ApplySet a namespace, the shop's (with everything cluster-wide) first; names of what was pruned."""
+    groups: dict[str, list[Mapping[str, Any]]] = {namespace: []}
+    for item in objects:
+        groups.setdefault(item["metadata"].get("namespace", namespace), []).append(item)
+    tool = Kubectl(path=kubectl.path, kubeconfig=kubectl.kubeconfig, context=kubectl.context, env=_ENABLE)
+    removed: list[str] = []
+    for space, members in groups.items():
+        output = tool.run(
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            f"--field-manager={_FIELD_MANAGER}",
+            f"--namespace={space}",
+            f"--applyset=secret/cloudmart-{stack}",
+            "--prune",
+            "-f",
+            "-",
+            stdin="\n---\n".join(json.dumps(member) for member in members),
+            timeout=600,
+        )
+        removed += [line.removesuffix(" pruned") for line in output.splitlines() if line.endswith(" pruned")]
+    return tuple(removed)
+
+
+def _live(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """A digest of each object that is there; of what people declare, not of its status."""
+    text = "\n---\n".join(
+        json.dumps({k: item[k] for k in ("apiVersion", "kind")} | {"metadata": _identity(item)}) for item in objects
+    )
+    listed = kubectl.json("get", "-f", "-", "--ignore-not-found", stdin=text)
+    if listed is None:
+        return {}
+    items = listed["items"] if listed["kind"] == "List" else [listed]
+    return {
+        f"{item['kind']} {item['metadata'].get('namespace', '')}/{item['metadata']['name']}": _version(item)
+        for item in items
+    }
+
+
+def _version(item: Mapping[str, Any]) -> str:
+    # Without what controllers write all the time, and without the bookkeeping of who wrote it.
+    bookkeeping = ("resourceVersion", "generation", "managedFields")
+    metadata = {key: value for key, value in item["metadata"].items() if key not in bookkeeping}
+    content = {key: value for key, value in item.items() if key != "status"} | {"metadata": metadata}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _identity(item: Mapping[str, Any]) -> dict[str, str]:
+    return {key: item["metadata"][key] for key in ("name", "namespace") if key in item["metadata"]}
+
+
+def _with_data(item: dict[str, Any]) -> dict[str, Any]:
+    # `stringData` is write-only: server-side apply would not see later that a key of it is gone.
+    plain = item.pop("stringData", None) if item["kind"] == "Secret" else None
+    if plain:
+        encoded = {key: base64.b64encode(value.encode()).decode() for key, value in plain.items()}
+        item["data"] = {**item.get("data", {}), **encoded}
+    return item
+
+
+# --- generated values ------------------------------------------------------------------------------------------------
+
+
+def _generated_values(
+    kubectl: Kubectl, recording: Recording, found: Iterable[Manifest], namespace: str
+) -> dict[str, str]:
+    """A value for every sentinel that an object holds: the kept one, else a new one that is kept from now on."""
+    name = f"cloudmart-{recording.stack}-generated"
+    live = kubectl.json("get", "secret", name, f"--namespace={namespace}", "--ignore-not-found")
+    kept = {key: base64.b64decode(value).decode() for key, value in ((live or {}).get("data") or {}).items()}
+    values: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    held = json.dumps([list(manifest.recorded.secrets.values()) for manifest in found])
+    for sentinel, wanted in recording.generated.items():
+        if sentinel not in held:
+            continue
+        if wanted.source == "config":
+            raise UserError(
+                f"Pulumi.{recording.stack}.yaml: config.{wanted.name}: found an encrypted value, which only the Pulumi "
+                "CLI can decrypt; put it on PATH"
+            )
+        key = sentinel.strip(".")
+        values[sentinel] = kept.get(key) or missing.setdefault(key, _generate(wanted))
+    if missing:
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": namespace},
+            "stringData": missing,
+        }
+        kubectl.run(
+            "apply",
+            "--server-side",
+            # Each run owns only the keys that it adds, so that none takes away what an earlier one made.
+            f"--field-manager=cloudmart-{secrets.token_hex(4)}",
+            "-f",
+            "-",
+            stdin=json.dumps(secret),
+        )
+    return values
+
+
+def _generate(wanted: Generated) -> str:
+    """As pulumi-random's RandomPassword would: its length, its character classes, at least so many of each."""
+    if not wanted.type.endswith(":RandomPassword") or wanted.property != "result":
+        raise UserError(f"{wanted.urn}: {wanted.property} can only be made by the Pulumi engine; put its CLI on PATH")
+    given = wanted.inputs
+    length = int(given["length"])
+    classes = {
+        "lower": string.ascii_lowercase,
+        "upper": string.ascii_uppercase,
+        "numeric": string.digits,
+        "special": str(given.get("overrideSpecial") or "!@#$%&*()-_=+[]{}<>:?"),
+    }
+    used = {name: letters for name, letters in classes.items() if given.get(name, True)}
+    picked = [
+        secrets.choice(letters)
+        for name, letters in used.items()
+        for _ in range(int(given.get(f"min{name.capitalize()}", 0)))
+    ]
+    everything = "".join(used.values())
+    picked += [secrets.choice(everything) for _ in range(length - len(picked))]
+    secrets.SystemRandom().shuffle(picked)
+    return "".join(picked)

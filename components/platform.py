@@ -1,0 +1,147 @@
+"""The whole shop: which components there are, and what waits for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from cloudmart.settings import Settings
+from components.data import DataLayer, DataLayerArgs
+from components.kubecost import Kubecost, KubecostArgs
+from components.labels import Labels
+from components.microservice import Microservice, MicroserviceArgs
+from components.namespace import GuardedNamespace, GuardedNamespaceArgs
+from components.priority import PriorityClasses, PriorityClassesArgs
+from components.quota import limit_range, quota
+from components.wiring import connections
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlatformArgs:
+    """Everything is in the settings."""
+
+    settings: Settings
+
+
+class Platform(pulumi.ComponentResource):
+    """``cloudmart:platform:Platform``
+
+    PriorityClasses, GuardedNamespace, DataLayer, one Microservice a service, Kubecost where it is on.
+    """
+
+    #: What the program exports; see `outputs`.
+    outputs: Mapping[str, Any]
+
+    def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cloudmart:platform:Platform", name, None, opts)
+        settings = args.settings
+        shop = Labels(
+            app=settings.project,
+            component="platform",
+            tier="platform",
+            version="v1",
+            project=settings.project,
+            team=settings.namespace.team,
+            cost_center=settings.namespace.cost_center,
+        )
+        child = pulumi.ResourceOptions(parent=self)
+        priorities = PriorityClasses(name, PriorityClassesArgs(prefix=settings.project, labels=shop), child)
+        namespace = GuardedNamespace(
+            name,
+            GuardedNamespaceArgs(
+                name=settings.namespace.name,
+                labels=shop,
+                cluster=settings.cluster,
+                quota=quota(settings),
+                limit_range=limit_range(settings),
+            ),
+            child,
+        )
+        # Quota, limits and the default deny stand before the first pod does.
+        guarded = pulumi.ResourceOptions(parent=self, depends_on=[namespace])
+        data = DataLayer(
+            name,
+            DataLayerArgs(
+                namespace=namespace.namespace,
+                settings=settings.data,
+                labels=shop,
+                callers={store: settings.callers_of(store) for store in settings.stores},
+            ),
+            guarded,
+        )
+        wired = connections(settings, data.connections)
+        services: dict[str, Microservice] = {}
+        for service_name, service in settings.services.items():
+            services[service_name] = Microservice(
+                service_name,
+                MicroserviceArgs(
+                    settings=service,
+                    namespace=namespace.namespace,
+                    labels=Labels(
+                        app=service_name,
+                        component="microservice",
+                        tier=service.tier,
+                        version=service.version,
+                        project=settings.project,
+                        team=settings.team_of(service),
+                        cost_center=settings.cost_center_of(service),
+                    ),
+                    connections=wired[service_name],
+                    callers=settings.callers_of(service_name),
+                    priority_class=priorities.names[service.criticality],
+                    placeholder_image=settings.placeholder_image,
+                ),
+                guarded,
+            )
+        kubecost = None
+        if settings.kubecost.enabled:
+            kubecost = Kubecost(
+                "kubecost",
+                KubecostArgs(
+                    settings=settings.kubecost,
+                    cluster=settings.cluster,
+                    labels=shop,
+                    default_cluster_id=f"{settings.project}-{settings.stack}",
+                ),
+                child,
+            )
+        self.outputs = _outputs(settings, namespace, services, data, kubecost)
+        self.register_outputs({"outputs": self.outputs})
+
+
+def _outputs(
+    settings: Settings,
+    namespace: GuardedNamespace,
+    services: Mapping[str, Microservice],
+    data: DataLayer,
+    kubecost: Kubecost | None,
+) -> dict[str, Any]:
+    """What people and pipelines ask a stack for. Nothing of it is secret."""
+    declared = settings.services
+    return {
+        "namespace": namespace.namespace,
+        "serviceUrls": {name: service.url for name, service in services.items()},
+        "hpaRanges": {
+            name: {"min": service.autoscaling.min, "max": service.autoscaling.max}
+            for name, service in declared.items()
+            if service.autoscaling
+        },
+        "storeEndpoints": {name: f"{c.host}:{c.port}" for name, c in data.connections.items()},
+        "kubecostUrl": kubecost.api_url if kubecost else None,
+        "monthlyEstimateInputs": {
+            name: {
+                "costCenter": settings.cost_center_of(service),
+                "cpuRequest": str(service.resources.requests.cpu),
+                "memoryRequest": str(service.resources.requests.memory),
+                "replicas": {
+                    "min": service.min_replicas,
+                    "expected": service.replicas,
+                    "max": service.max_replicas,
+                },
+            }
+            for name, service in declared.items()
+        },
+    }
