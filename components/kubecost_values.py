@@ -82,7 +82,7 @@ def kubecost_values(settings: KubecostSettings, *, cluster_id: str, labels: Mapp
             "enabled": parts.cluster_controller.enabled,
             "resources": resources(parts.cluster_controller),
         },
-        "networkCosts": _network_costs(settings, payer),
+        "networkCosts": {"enabled": False},
         "kubecostProductConfigs": {"labelMappingConfigs": _CONCEPTS},
         "telemetry": {"enabled": settings.telemetry},
         # Lets the pages collect the logs of Kubecost's pods for bug reports: a right that costs do not need.
@@ -151,7 +151,7 @@ def cost_analyzer_values(settings: KubecostSettings, *, cluster_id: str, labels:
             "enabled": parts.cluster_controller.enabled,
             "resources": resources(parts.cluster_controller),
         },
-        "networkCosts": _network_costs(settings, payer),
+        "networkCosts": {"enabled": False},
         "kubecostProductConfigs": product | cloud,
         "reporting": {
             "logCollection": False,
@@ -178,8 +178,3 @@ def _agent(settings: KubecostSettings, payer: dict[str, str]) -> dict[str, Any]:
         "commonLabels": payer,
         "podLabels": {"app": "finops-agent"},
     }
-
-
-def _network_costs(settings: KubecostSettings, payer: dict[str, str]) -> dict[str, Any]:
-    part = settings.components.network_costs
-    return {"enabled": part.enabled, "resources": resources(part), "additionalLabels": payer}

@@ -38,7 +38,11 @@ class Chart:
     @property
     def reference(self) -> str:
         """What Helm is to be given as the chart: its name in a repository, else the place itself."""
-        return self.name if self.source is Source.REPOSITORY else self.repo
+        if self.source is Source.REPOSITORY:
+            return self.name
+        # A bare `charts/x` would be read as chart x of a repository called charts.
+        relative = self.source is Source.PATH and not self.repo.startswith(("/", "./", "../"))
+        return f"./{self.repo}" if relative else self.repo
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"

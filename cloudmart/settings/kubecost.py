@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import Amounts, DnsLabel, Flag, LabelValue, Model, Positive, Resources
+from cloudmart.settings.base import Amounts, DnsLabel, Flag, LabelValue, Model, Resources
 from cloudmart.settings.charts import CHARTS, COST_ANALYZER, KUBECOST, Chart, ChartSource
 from cloudmart.settings.quantities import Bytes, Cpu
 
@@ -80,20 +80,17 @@ class KubecostRetention(Model):
 
 
 class OptionalComponent(Resources):
-    """A part of Kubecost that can be left out."""
+    """A part of Kubecost that can be left out. Whoever sizes it says whether it runs."""
 
-    enabled: Flag = False
-
-
-class NetworkCosts(OptionalComponent):
-    """A pod on every node that attributes network traffic. It is privileged: the namespace's Pod Security follows."""
-
-    #: How many such pods the namespace's quota allows: at least the cluster's largest number of nodes.
-    max_nodes: Positive = 50
+    enabled: Flag
 
 
 class KubecostComponents(Model):
-    """Requests and limits of every container that the charts make."""
+    """Requests and limits of every container that the charts make.
+
+    The pods that attribute network traffic (`networkCosts` in the charts) are left out for good: they are privileged
+    and on the host's network, and the whole namespace would have to allow that.
+    """
 
     #: Answers the queries. Both charts.
     aggregator: Resources = Resources(requests=_amounts("250m", "3Gi"), limits=_amounts("1", "4Gi"))
@@ -114,9 +111,8 @@ class KubecostComponents(Model):
     )
     #: Off: it resizes workloads and deletes namespaces by itself, which the next `pulumi up` would undo.
     cluster_controller: OptionalComponent = OptionalComponent(
-        requests=_amounts("50m", "128Mi"), limits=_amounts("200m", "256Mi")
+        enabled=False, requests=_amounts("50m", "128Mi"), limits=_amounts("200m", "256Mi")
     )
-    network_costs: NetworkCosts = NetworkCosts(requests=_amounts("50m", "64Mi"), limits=_amounts("200m", "128Mi"))
 
 
 class KubecostSettings(Model):
@@ -178,7 +174,7 @@ class KubecostSettings(Model):
 
     @property
     def containers(self) -> dict[str, Resources]:
-        """What runs, by its key under `components`: one container each, `networkCosts` one on every node."""
+        """What runs, by its key under `components`: one container each."""
         parts = self.components
         found: dict[str, Resources] = {"aggregator": parts.aggregator, "frontend": parts.frontend}
         if self.has_agent:
@@ -189,11 +185,7 @@ class KubecostSettings(Model):
             found |= {"costModel": parts.cost_model, "prometheus": parts.prometheus}
         if not self.is_v3 or self.cloud_integration_secret is not None:
             found["cloudCost"] = parts.cloud_cost
-        optional = {
-            "forecasting": parts.forecasting,
-            "clusterController": parts.cluster_controller,
-            "networkCosts": parts.network_costs,
-        }
+        optional = {"forecasting": parts.forecasting, "clusterController": parts.cluster_controller}
         return found | {name: part for name, part in optional.items() if part.enabled}
 
     @property
