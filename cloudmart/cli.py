@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -94,6 +98,84 @@ def _show_cluster(info: ClusterInfo, runtime: str) -> None:
     if runtime == "binary":
         click.echo(SIMULATED[0].upper() + SIMULATED[1:] + ".")
     click.echo(f"export KUBECONFIG={info.kubeconfig}")
+
+
+# --- offline preview -------------------------------------------------------------------------------------------------
+
+_STACK = click.option("--stack", "-s", required=True, help="The stack: Pulumi.<stack>.yaml.")
+_ROOT = click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the project, such as another checkout. [default: this repository]",
+)
+_DEBUG = click.option("--debug", is_flag=True, help="Show the traceback when the program itself fails.")
+
+
+@cli.command("preview")
+@_STACK
+@_ROOT
+@click.option("--format", "format_", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the report to this file.")
+@click.option(
+    "--policy-config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Configuration of the policy pack. [default: policy/config/<stack>.json]",
+)
+@_DEBUG
+def preview_command(
+    stack: str, root: Path | None, format_: str, out: Path | None, policy_config: Path | None, debug: bool
+) -> None:
+    """Show what a stack declares, what is wrong with it and what it costs: no cluster, engine or network.
+
+    Exit status: 0 clean, 1 mandatory policy violations or errors in objects, 2 bad input.
+    """
+    from cloudmart.preview import report, run
+
+    with _traceback(debug):
+        result = run.preview(stack, root, policy_config=policy_config)
+    if format_ == "text" and out is None:
+        report.print_text(result, sys.stdout)
+    else:
+        text = {"text": report.as_text, "json": report.as_json, "markdown": report.as_markdown}[format_](result)
+        if out is None:
+            sys.stdout.write(text)
+        else:
+            _write(out, text)
+    sys.exit(result.exit_code)
+
+
+@cli.command("render")
+@_STACK
+@_ROOT
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the manifests.")
+@_DEBUG
+def render_command(stack: str, root: Path | None, out: Path, debug: bool) -> None:
+    """Write a stack's manifests, one file an object, for GitOps; without Secrets, which hold values made elsewhere."""
+    from cloudmart.preview import recorder, render
+
+    with _traceback(debug):
+        recording = recorder.record(stack, root)
+    result = render.render(recording, out)
+    for line in result.left_out:
+        _say(f"left out: {line}")
+    _say(f"{len(result.files)} files in {out}, {len(result.removed)} old ones removed")
+
+
+@contextlib.contextmanager
+def _traceback(wanted: bool) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        if wanted and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        raise
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise UserError(f"--out {file}: cannot be written: {error.strerror}") from None
 
 
 def main() -> None:

@@ -397,7 +397,8 @@ class _Reader:
         self.leaks: list[PropertyPath] = []
 
     def struct(self, struct: struct_pb2.Struct, path: PropertyPath) -> dict[str, Any]:
-        return {key: self.value(value, (*path, key)) for key, value in struct.fields.items()}
+        # A protobuf map has no order of its own; reports and manifests need one.
+        return {key: self.value(value, (*path, key)) for key, value in sorted(struct.fields.items())}
 
     def value(self, value: struct_pb2.Value, path: PropertyPath, secret: bool = False) -> Any:
         """``secret``: inside of a secret, where sentinels are at home and the caller does the masking."""
@@ -431,7 +432,7 @@ class _Reader:
                 return template if secret else self._masked(template, path)
             if signature == rpc._special_resource_sig:
                 return fields["urn"].string_value
-        return {key: self.value(v, (*path, key), secret) for key, v in fields.items()}
+        return {key: self.value(v, (*path, key), secret) for key, v in sorted(fields.items())}
 
     def _masked(self, template: Any, path: PropertyPath) -> Any:
         """Mask leaf by leaf: an object that is secret as a whole keeps its keys, and can still be checked."""
