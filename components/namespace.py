@@ -36,6 +36,8 @@ class GuardedNamespaceArgs:
     cluster: Cluster
     quota: Mapping[str, str]
     limit_range: Mapping[str, Mapping[str, str]]
+    #: Leaves the namespace in the cluster when the stack is destroyed: deleting it would delete every claim in it.
+    retain: bool = False
 
 
 class GuardedNamespace(pulumi.ComponentResource):
@@ -59,7 +61,9 @@ class GuardedNamespace(pulumi.ComponentResource):
             for suffix, value in (("", "restricted"), ("-version", version))
         }
         namespace = Namespace(
-            name, metadata=ObjectMetaArgs(name=args.name, labels=args.labels.metadata | pod_security), opts=child
+            name,
+            metadata=ObjectMetaArgs(name=args.name, labels=args.labels.metadata | pod_security),
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=args.retain),
         )
         self.namespace = namespace.metadata.apply(lambda metadata: str(metadata.name))
 

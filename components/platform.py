@@ -8,7 +8,7 @@ from typing import Any
 
 import pulumi
 
-from cloudmart.settings import Settings
+from cloudmart.settings import Criticality, Settings
 from components.data import DataLayer, DataLayerArgs
 from components.kubecost import Kubecost, KubecostArgs
 from components.labels import Labels
@@ -57,6 +57,7 @@ class Platform(pulumi.ComponentResource):
                 cluster=settings.cluster,
                 quota=quota(settings),
                 limit_range=limit_range(settings),
+                retain=settings.namespace.retain,
             ),
             child,
         )
@@ -69,6 +70,8 @@ class Platform(pulumi.ComponentResource):
                 settings=settings.data,
                 labels=shop,
                 callers={store: settings.callers_of(store) for store in settings.stores},
+                # Whatever needs a store is down without it.
+                priority_class=priorities.names[Criticality.CRITICAL],
             ),
             guarded,
         )

@@ -11,6 +11,7 @@ from cloudmart.settings.base import (
     Count,
     DnsLabel,
     EnvName,
+    Flag,
     FrozenMapping,
     HostName,
     Image,
@@ -177,6 +178,8 @@ class NamespaceSettings(Model):
     team: LabelValue
     cost_center: LabelValue
     headroom: Headroom = Headroom()
+    #: Whether `pulumi destroy` leaves the namespace, and with it the volume claims: the data outlives the stack.
+    retain: Flag = True
 
 
 class Cluster(Model):
