@@ -44,7 +44,7 @@ class StoreMode(StrEnum):
 class Storage(Model):
     """The volume claim of a store's pod."""
 
-    size: Bytes
+    size: Bytes = Bytes("20Gi")
     #: The cluster's default class where it is left out.
     storage_class: HostName | None = None
 
@@ -112,6 +112,12 @@ class PostgresEndpoint(ExternalEndpoint):
     ssl_mode: Literal["require", "verify-ca", "verify-full"] = "require"
 
 
+class PostgresExporter(Exporter):
+    """postgres_exporter, of the Prometheus community."""
+
+    image: Image = Image(repository="quay.io/prometheuscommunity/postgres-exporter", tag="v0.20.1")
+
+
 class PostgresSettings(Store):
     """PostgreSQL: accounts and everything else that must be consistent."""
 
@@ -119,14 +125,12 @@ class PostgresSettings(Store):
 
     #: The Debian variant: Alpine's collations differ, so changing the variant later corrupts text indexes.
     image: Image = Image(repository="docker.io/library/postgres", tag="18.6-trixie")
-    storage: Storage = Storage(size=Bytes("20Gi"))
+    storage: Storage = Storage()
     #: Memory is requested in full: a database that is evicted for memory takes every service with it.
     resources: Resources = Resources(
         requests=Amounts(cpu=Cpu("250m"), memory=Bytes("1Gi")), limits=Amounts(cpu=Cpu("1"), memory=Bytes("1Gi"))
     )
-    exporter: Exporter = Exporter(
-        image=Image(repository="quay.io/prometheuscommunity/postgres-exporter", tag="v0.20.1")
-    )
+    exporter: PostgresExporter = PostgresExporter()
     external: PostgresEndpoint | None = None
 
     database: _UserName = "cloudmart"
@@ -166,18 +170,29 @@ class RedisEndpoint(ExternalEndpoint):
     tls: Flag = True
 
 
+class RedisExporter(Exporter):
+    """redis_exporter."""
+
+    image: Image = Image(repository="docker.io/oliver006/redis_exporter", tag="v1.92.1")
+
+
+class RedisStorage(Storage):
+    """Several times the memory: the append-only file is written anew beside the old one."""
+
+    size: Bytes = Bytes("5Gi")
+
+
 class RedisSettings(Store):
     """Redis: the product catalogue's cache."""
 
     minimum_memory = Bytes("64Mi")
 
     image: Image = Image(repository="docker.io/library/redis", tag="8.8.3-trixie")
-    #: Several times the memory: the append-only file is written anew beside the old one.
-    storage: Storage = Storage(size=Bytes("5Gi"))
+    storage: RedisStorage = RedisStorage()
     resources: Resources = Resources(
         requests=Amounts(cpu=Cpu("125m"), memory=Bytes("512Mi")), limits=Amounts(cpu=Cpu("500m"), memory=Bytes("512Mi"))
     )
-    exporter: Exporter = Exporter(image=Image(repository="docker.io/oliver006/redis_exporter", tag="v1.92.1"))
+    exporter: RedisExporter = RedisExporter()
     external: RedisEndpoint | None = None
 
     #: A cache evicts what was not read for longest; `noeviction` is for data that exists nowhere else.
@@ -198,17 +213,23 @@ class KafkaEndpoint(ExternalEndpoint):
     sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
 
 
+class KafkaExporter(Exporter):
+    """kafka_exporter: consumer lag and offsets."""
+
+    image: Image = Image(repository="docker.io/danielqsj/kafka-exporter", tag="v1.9.0")
+
+
 class KafkaSettings(Store):
     """Kafka in KRaft mode: the orders on their way to payment and notification."""
 
     minimum_memory = Bytes("768Mi")
 
     image: Image = Image(repository="docker.io/apache/kafka", tag="4.3.1")
-    storage: Storage = Storage(size=Bytes("20Gi"))
+    storage: Storage = Storage()
     resources: Resources = Resources(
         requests=Amounts(cpu=Cpu("500m"), memory=Bytes("2Gi")), limits=Amounts(cpu=Cpu("2"), memory=Bytes("2Gi"))
     )
-    exporter: Exporter = Exporter(image=Image(repository="docker.io/danielqsj/kafka-exporter", tag="v1.9.0"))
+    exporter: KafkaExporter = KafkaExporter()
     external: KafkaEndpoint | None = None
 
     #: The user that services authenticate as.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pulumi
@@ -28,12 +28,11 @@ class DataLayerArgs:
 
     settings: DataSettings
     namespace: pulumi.Input[str]
-    project: str
-    team: str
-    #: Pays for the stores that name no cost center of their own.
-    cost_center: str
+    #: Of the shop: whose the stores are, and who pays for those that name no cost center of their own.
+    labels: Labels
     #: By store: the services that declare a need of it.
     callers: Mapping[str, Sequence[str]]
+    #: The stores' priority. Without one they are the first to go when a node is full, and all services with them.
     priority_class: pulumi.Input[str] | None = None
 
 
@@ -58,16 +57,13 @@ class DataLayer(pulumi.ComponentResource):
                 StoreArgs(
                     settings=settings,
                     namespace=args.namespace,
-                    labels=Labels(
-                        app=store,
-                        component="store",
+                    labels=replace(
+                        args.labels,
                         tier="data",
                         # Of this way to run the store, not of its image: it also stands on the claim template, which
                         # cannot change.
                         version="v1",
-                        project=args.project,
-                        team=args.team,
-                        cost_center=settings.cost_center or args.cost_center,
+                        cost_center=settings.cost_center or args.labels.cost_center,
                     ),
                     callers=args.callers.get(store, ()),
                     password=pulumi.Config().require_secret(f"{store}Password") if external else None,
