@@ -21,3 +21,35 @@ help: ## list the targets
 	@touch $@
 
 setup: .venv/.stamp ## make .venv/ with the cloudmart command in it
+
+up: setup ## deploy STACK (dev) to the local cluster, or to CONTEXT=...
+	@$(BIN)/cloudmart up --stack $(STACK) $(if $(CONTEXT),--context $(CONTEXT))
+
+down: setup ## take STACK away again; data is kept
+	@$(BIN)/cloudmart down --stack $(STACK) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(YES),--yes)
+
+preview: setup ## check and price STACK: no cluster, no CLI, no network
+	@$(BIN)/cloudmart preview --stack $(STACK)
+
+# The fast tests need no cluster and no Pulumi CLI.
+test: setup ## the fast tests
+	@$(BIN)/pytest -q -n auto -m "not cluster and not pulumi"
+
+e2e: setup ## the tests on the local cluster, and on the real engine where there is one
+	@$(BIN)/pytest -q -m "cluster or pulumi"
+
+check: setup ## format, lint, strict types, fast tests
+	@$(BIN)/ruff format --check --quiet . || { echo "error: not formatted; run: $(BIN)/ruff format ." >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy .
+	@$(MAKE) --no-print-directory test
+
+bench: setup ## measure; writes docs/performance.md
+	@$(BIN)/python benchmarks/bench.py
+
+# No address of an index gets into a lock, so that it installs from every mirror.
+lock: setup ## pin the dependencies anew, from pyproject.toml
+	@$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-header pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-header --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from cloudmart.errors import UserError
 
 if TYPE_CHECKING:
     from cloudmart.cluster.local import ClusterInfo
+
+#: The checkout that this package belongs to.
+CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -176,6 +180,107 @@ def _write(file: Path, text: str) -> None:
         file.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise UserError(f"--out {file}: cannot be written: {error.strerror}") from None
+
+
+# --- configuration ---------------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def config() -> None:
+    """What the catalog and the stacks say, merged and checked."""
+
+
+@config.command("show")
+@_STACK
+@_ROOT
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def config_show(stack: str, root: Path | None, format_: str) -> None:
+    """Print the merged tree of a stack, and where each value came from."""
+    from cloudmart.settings import load_with_origins
+    from cloudmart.settings.show import leaves
+
+    found = list(leaves(load_with_origins(stack, root or CHECKOUT)))
+    if format_ == "json":
+        click.echo(json.dumps([{"path": path, "value": value, "origin": str(o)} for path, value, o in found], indent=2))
+        return
+    width = max(len(path) for path, _, _ in found)
+    for path, value, origin in found:
+        click.echo(f"{path:<{width}}  {json.dumps(value, ensure_ascii=False)}  # {origin}")
+
+
+@config.command("schema")
+@click.argument("document", type=click.Choice(["catalog", "stack"]), default="catalog")
+def config_schema(document: Literal["catalog", "stack"]) -> None:
+    """Print the JSON Schema of catalog.yaml or of Pulumi.<stack>.yaml; schemas/ holds the committed copies."""
+    from cloudmart.settings.schema import json_schema
+
+    click.echo(json.dumps(json_schema(document), indent=2))
+
+
+# --- deployment ------------------------------------------------------------------------------------------------------
+
+_CONTEXT = click.option(
+    "--context", "-c", help="Context of your kubeconfig. [default: the stack's own; without one, the local cluster]"
+)
+
+
+@cli.command("up")
+@_STACK
+@_CONTEXT
+@_ROOT
+@_DEBUG
+def up_command(stack: str, context: str | None, root: Path | None, debug: bool) -> None:
+    """Deploy a stack and wait until all of it is available.
+
+    With a Pulumi CLI this is `pulumi up` with the policy pack. Without one, the program's objects are applied as they
+    are, for trying out.
+    """
+    from rich.console import Console
+
+    from cloudmart.cluster.local import SIMULATED
+    from cloudmart.deploy import table, up
+
+    with _traceback(debug):
+        deployed = up.up(stack, context, root or CHECKOUT, _say)
+    table.print_table(deployed, Console())
+    kubectl = deployed.target.kubectl
+    variables = dict(deployed.environment)
+    if kubectl.kubeconfig is not None:
+        variables["KUBECONFIG"] = str(kubectl.kubeconfig)
+        click.echo(SIMULATED[0].upper() + SIMULATED[1:] + ".")
+    click.echo("Next:")
+    for name, value in sorted(variables.items()):
+        click.echo(f"  export {name}={shlex.quote(value)}")
+    in_context = f" --context {shlex.quote(kubectl.context)}" if kubectl.context else ""
+    click.echo(f"  {shlex.quote(str(kubectl.path))}{in_context} -n {deployed.settings.namespace.name} get pods,hpa")
+    if deployed.environment:
+        click.echo(f"  pulumi preview -s {stack} --config-file .local/pulumi/Pulumi.{stack}.yaml")
+    click.echo(f"  make down STACK={stack}" + (f" CONTEXT={shlex.quote(context)}" if context else ""))
+
+
+@cli.command("down")
+@_STACK
+@_CONTEXT
+@_ROOT
+@click.option("--delete-data", is_flag=True, help="Delete the namespace and the volume claims in it as well.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@_DEBUG
+def down_command(stack: str, context: str | None, root: Path | None, delete_data: bool, yes: bool, debug: bool) -> None:
+    """Take a stack away again. Data is kept unless --delete-data says otherwise."""
+    from cloudmart.deploy import up
+
+    where = root or CHECKOUT
+    if not yes:
+        what = f"Take stack {stack} away from {context or 'its cluster'}"
+        if delete_data and (claims := up.data_at_risk(stack, context, where, _say)):
+            what += f" and delete the data in {', '.join(claims)}"
+        if not sys.stdin.isatty():
+            raise UserError("down: found no terminal to ask at; allowed: --yes, which says that you mean it")
+        click.confirm(what + "?", abort=True, err=True)
+    with _traceback(debug):
+        left = up.down(stack, context, where, _say, delete_data=delete_data)
+    if left:
+        click.echo(f"Kept: {', '.join(left)}. `cloudmart down --stack {stack} --delete-data` deletes them too.")
 
 
 def main() -> None:

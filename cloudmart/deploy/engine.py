@@ -1,0 +1,269 @@
+"""The way with a Pulumi CLI: `pulumi up` and `pulumi destroy` through the Automation API, the policy pack on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pulumi import automation
+from pulumi.automation import events
+from semver import VersionInfo
+
+from cloudmart.errors import UserError
+from cloudmart.settings import stack_file
+
+#: The oldest CLI that the locked SDK was tried with; newer ones of the same major version understand it.
+OLDEST_CLI = VersionInfo(3, 260, 0)
+
+Progress = Callable[[str], None]
+
+_DONE = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted", "import": "imported"}
+_SECONDS_TO_ASK_FOR_THE_INSTALLER = 10.0
+
+
+class PolicyViolated(UserError):  # noqa: N818 (a verdict, not a fault)
+    """A mandatory policy stopped the run; the message lists each violation."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class NoCli:
+    """Why there is no Pulumi CLI to use, in one line."""
+
+    reason: str
+
+
+def find_cli(root: Path) -> automation.PulumiCommand | NoCli:
+    """The CLI on PATH if it fits the SDK, else the one that the SDK's own installer puts into ``.local/``."""
+    installed = root / ".local" / "pulumi-cli"
+    reason = "no pulumi on PATH"
+    if shutil.which("pulumi"):
+        try:
+            return automation.PulumiCommand(version=OLDEST_CLI)
+        except Exception as error:  # noqa: BLE001 - the SDK raises several kinds, all of which mean "does not fit"
+            reason = f"the pulumi on PATH does not fit ({str(error).splitlines()[0]})"
+    try:
+        with _socket_timeout(_SECONDS_TO_ASK_FOR_THE_INSTALLER):
+            return automation.PulumiCommand.install(root=str(installed), skip_version_check=False)
+    except Exception:  # noqa: BLE001 - as above, and whatever a machine without a network answers
+        return NoCli(f"{reason}, and the official installer cannot be reached")
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@dataclass
+class Engine:
+    """One stack of this project, under the CLI."""
+
+    cli: automation.PulumiCommand
+    root: Path
+    stack: str
+    #: Of the cluster that this run goes to; the user's own where it is None.
+    kubeconfig: Path | None
+    #: Merged over the stack's configuration for this run only, by full key (``cloudmart:cluster``).
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def up(self, progress: Progress) -> Mapping[str, Any]:
+        """`pulumi up` with the policy pack; the stack's outputs, less what is secret."""
+        stack = self._selected()
+        options: dict[str, Any] = {
+            "config_file": str(self._config_file),
+            "policy_packs": [str(self.root / "policy")],
+            "policy_pack_configs": [str(config)] if (config := self._policy_config()) else None,
+            "color": "never",
+        }
+        # The Automation API's `up` makes no preview, and rules on the whole stack only speak at its end: too late to
+        # stop anything. So the preview comes first.
+        with self._events(progress) as on_event:
+            stack.preview(on_event=on_event, **options)
+        with self._events(progress) as on_event:
+            result = stack.up(on_event=on_event, **options)
+        return {key: output.value for key, output in result.outputs.items() if not output.secret}
+
+    def destroy(self, progress: Progress) -> None:
+        """`pulumi destroy`; what is protected stops it, what is retained stays."""
+        with self._events(progress) as on_event:
+            self._selected().destroy(config_file=str(self._config_file), on_event=on_event, color="never")
+
+    def exists(self) -> bool:
+        """Whether the backend knows the stack."""
+        workspace = automation.LocalWorkspace(
+            work_dir=str(self.root), pulumi_command=self.cli, env_vars=self.environment()
+        )
+        return any(summary.name.split("/")[-1] == self.stack for summary in workspace.list_stacks())
+
+    def environment(self) -> dict[str, str]:
+        """Variables that plain ``pulumi`` commands need for the same backend, secrets and cluster."""
+        env = {"PULUMI_SKIP_UPDATE_CHECK": "true"}
+        if self.kubeconfig is not None:
+            env["KUBECONFIG"] = str(self.kubeconfig)
+        if self._is_local_backend:
+            state = self.root / ".local" / "state"
+            state.mkdir(parents=True, exist_ok=True)
+            env["PULUMI_BACKEND_URL"] = state.as_uri()
+            if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys():
+                env["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(passphrase_file(self.root))
+        return env
+
+    @property
+    def _is_local_backend(self) -> bool:
+        if os.environ.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_ACCESS_TOKEN"):
+            return False
+        home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+        try:
+            return not json.loads((home / "credentials.json").read_text()).get("current")
+        except (OSError, ValueError):
+            return True
+
+    @property
+    def _work(self) -> Path:
+        return self.root / ".local" / "pulumi"
+
+    @property
+    def _config_file(self) -> Path:
+        return self._work / stack_file(self.stack)
+
+    def _policy_config(self) -> Path | None:
+        path = self.root / "policy" / "config" / f"{self.stack}.json"
+        return path if path.is_file() else None
+
+    def _selected(self) -> automation.Stack:
+        self._require_pack_environment()
+        self._write_config()
+        env = self.environment()
+        # The stack is made in a folder of its own: `pulumi stack init` writes a salt into the stack's file, and the
+        # committed one is the user's to change.
+        maker = automation.LocalWorkspace(work_dir=str(self._work), pulumi_command=self.cli, env_vars=env)
+        try:
+            automation.Stack.create_or_select(self.stack, maker)
+            workspace = automation.LocalWorkspace(work_dir=str(self.root), pulumi_command=self.cli, env_vars=env)
+            return automation.Stack.select(self.stack, workspace)
+        except automation.CommandError as error:
+            raise UserError(f"pulumi stack {self.stack}: {_last_line(str(error))}") from None
+
+    def _require_pack_environment(self) -> None:
+        # The engine would wait for a pack in a missing environment without a word.
+        pack = self.root / "policy"
+        declared = yaml.safe_load((pack / "PulumiPolicy.yaml").read_text())
+        virtualenv = declared.get("runtime", {}).get("options", {}).get("virtualenv")
+        if virtualenv and not (pack / virtualenv / "bin" / "python").exists():
+            raise UserError(
+                f"policy/PulumiPolicy.yaml: runtime.options.virtualenv: found '{virtualenv}', which does not exist; "
+                "`make setup` makes it"
+            )
+
+    def _write_config(self) -> None:
+        """The stack's file with this run's overrides, and the salt that an earlier run has got."""
+        self._work.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.root / "Pulumi.yaml", self._work / "Pulumi.yaml")
+        given = yaml.safe_load((self.root / stack_file(self.stack)).read_text()) or {}
+        if "encryptionsalt" not in given and self._config_file.is_file():
+            earlier = yaml.safe_load(self._config_file.read_text()) or {}
+            if salt := earlier.get("encryptionsalt"):
+                given["encryptionsalt"] = salt
+        config = given.setdefault("config", {})
+        for key, values in self.overrides.items():
+            config[key] = {**(config.get(key) or {}), **values}
+        partial = self._config_file.with_suffix(".new")
+        partial.write_text(yaml.safe_dump(given, sort_keys=False))
+        partial.replace(self._config_file)
+
+    @contextlib.contextmanager
+    def _events(self, progress: Progress) -> Iterator[Callable[[events.EngineEvent], None]]:
+        """Turns the engine's events into lines, and its failure into one error with what mattered of them."""
+        watcher = _Watcher(progress)
+        try:
+            yield watcher
+        except automation.ConcurrentUpdateError:
+            raise UserError(
+                f"stack {self.stack}: found another update under way; allowed: one at a time. If that one was killed, "
+                f"`pulumi cancel -s {self.stack}` releases the lock"
+            ) from None
+        except automation.CommandError as error:
+            if watcher.violations:
+                raise PolicyViolated("\n".join(watcher.violations)) from None
+            raise UserError("\n".join(watcher.errors) or _last_line(str(error))) from None
+
+
+class _Watcher:
+    """Keeps what went wrong, tells what was done."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.violations: list[str] = []
+        self.errors: list[str] = []
+
+    def __call__(self, event: events.EngineEvent) -> None:
+        if (done := event.res_outputs_event) is not None and not done.planning:
+            metadata = done.metadata
+            if (
+                word := _DONE.get(str(metadata.op.value).removesuffix("-replacement"))
+            ) and not metadata.type.startswith("pulumi:"):
+                self._progress(f"{word} {metadata.type.rsplit(':', 1)[-1]} {metadata.urn.rsplit('::', 1)[-1]}")
+        if (found := event.policy_event) is not None:
+            what = f"{_resource(found.resource_urn)}{_plain(found.message)}"
+            line = f"{found.enforcement_level}: {found.policy_name}: {what}"
+            if found.enforcement_level == "mandatory":
+                if line not in self.violations:
+                    self.violations.append(line)
+            else:
+                self._progress(line)
+        if (said := event.diagnostic_event) is not None and said.severity == "error":
+            text = _plain(said.message)
+            if text and text not in self.errors:
+                self.errors.append(_resource(said.urn) + text)
+
+
+def _resource(urn: str | None) -> str:
+    if not urn:
+        return ""
+    kind, name = urn.split("::")[-2].rsplit("$", 1)[-1].rsplit(":", 1)[-1], urn.rsplit("::", 1)[-1]
+    return "" if kind == "Stack" else f"{kind} {name}: "
+
+
+def _plain(message: str) -> str:
+    # The engine marks colours as <{%fg 1%}>, and puts the bookkeeping of a message on lines of its own.
+    text = message
+    while (start := text.find("<{%")) >= 0 and (end := text.find("%}>", start)) >= 0:
+        text = text[:start] + text[end + 3 :]
+    return "\n".join(line for line in text.strip().splitlines() if line.strip())
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("stdout:")]
+    errors = [line for line in lines if line.startswith("error:")]
+    return (errors or lines or ["the Pulumi CLI failed without a word"])[-1].removeprefix("error: ")
+
+
+def passphrase_file(root: Path) -> Path:
+    """The file with the passphrase that encrypts local state: made once, for its owner alone, never printed."""
+    path = root / ".local" / "passphrase"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        # A killed run must not leave half a passphrase: written aside, then linked into place whole.
+        partial = path.with_name(f".passphrase.{os.getpid()}")
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(32))
+        try:
+            os.link(partial, path)
+        finally:
+            partial.unlink()
+    return path

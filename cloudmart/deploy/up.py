@@ -1,0 +1,246 @@
+"""`cloudmart up` and `cloudmart down`: pick the cluster, pick the way, deploy, wait, show."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pulumi import automation
+
+from cloudmart.cluster import toolchain
+from cloudmart.cluster.charts import ChartUnreachable, check_chart
+from cloudmart.cluster.kubectl import Kubectl
+from cloudmart.cluster.local import LocalCluster
+from cloudmart.deploy import applyset
+from cloudmart.deploy.engine import Engine, NoCli, find_cli
+from cloudmart.errors import UserError
+from cloudmart.preview.recorder import Recording, record
+from cloudmart.settings import Settings, load
+
+Progress = Callable[[str], None]
+
+#: How long the workloads may take, in seconds; beyond a Deployment's own progress deadline of five minutes.
+_READY_SECONDS = 330
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The cluster that a run goes to."""
+
+    kubectl: Kubectl
+    #: Whether it is the embedded one, where pods are simulated.
+    local: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """What `up` did, and with what."""
+
+    settings: Settings
+    target: Target
+    #: What was deployed; what was left out is not in it.
+    recording: Recording
+    #: Plain Pulumi's environment, where the engine did it; empty otherwise.
+    environment: Mapping[str, str]
+
+
+def up(stack: str, context: str | None, root: Path, progress: Progress) -> Deployed:
+    """Deploys a stack and waits until every workload is Available.
+
+    Raises ``UserError`` before anything is changed for bad settings, a chart that cannot be had and a mandatory policy
+    violation; after that for what the cluster refuses or does not get ready. May be repeated after any of them.
+    """
+    settings = load(stack, root)
+    cli = find_cli(root)
+    target = _target(settings, context, root, progress)
+    overrides, without_releases = _charts(settings, target, root, cli, progress)
+    if context is not None:
+        overrides["cloudmart:cluster"] = {"context": context}
+    recording = record(stack, root)
+    if without_releases:
+        recording = without_helm(recording)
+    if isinstance(cli, NoCli):
+        progress(
+            f"{cli.reason}: applying what the program declares without the engine, "
+            "for trying out (no state, no history, no policy check on the way)"
+        )
+        started = time.monotonic()
+        applied = applyset.apply(recording, target.kubectl, settings.namespace.name)
+        for word, names in (("created", applied.created), ("changed", applied.changed), ("removed", applied.removed)):
+            for name in names:
+                progress(f"{word} {name}")
+        progress(
+            f"{len(applied.created)} created, {len(applied.changed)} changed, {len(applied.removed)} removed, "
+            f"{applied.unchanged} unchanged ({time.monotonic() - started:.0f} s)"
+        )
+        environment: Mapping[str, str] = {}
+    else:
+        if applyset.was_applied(target.kubectl, settings.namespace.name):
+            raise UserError(
+                f"namespace {settings.namespace.name}: found one that was made without the Pulumi CLI; allowed: none, "
+                "or one that Pulumi made. Take it away first, with the CLI off PATH: `cloudmart down --delete-data`"
+            )
+        engine = _engine(cli, settings, target, root, overrides)
+        progress(f"pulumi {cli.version}: preview with the policy pack, then up")
+        engine.up(progress)
+        environment = engine.environment()
+    wait_until_available(recording, target.kubectl, progress)
+    return Deployed(settings=settings, target=target, recording=recording, environment=environment)
+
+
+def down(stack: str, context: str | None, root: Path, progress: Progress, *, delete_data: bool) -> Sequence[str]:
+    """Takes a stack away; names what is left, because it is retained.
+
+    Raises ``UserError`` when a resource is protected (nothing is deleted then).
+    """
+    settings = load(stack, root)
+    cli = find_cli(root)
+    target = _target(settings, context, root, progress)
+    kubectl, namespace = target.kubectl, settings.namespace.name
+    if applyset.was_applied(kubectl, namespace) or isinstance(cli, NoCli):
+        if isinstance(cli, NoCli):
+            progress(f"{cli.reason}: removing what was applied without the engine")
+        removed = applyset.remove(record(stack, root), kubectl, namespace, delete_data=delete_data)
+        for name in removed.removed:
+            progress(f"removed {name}")
+    else:
+        overrides = {"cloudmart:cluster": {"context": context}} if context is not None else {}
+        engine = _engine(cli, settings, target, root, overrides)
+        if not engine.exists():
+            progress(f"stack {stack}: the backend knows none; nothing to destroy")
+        else:
+            engine.destroy(progress)
+        if delete_data:
+            kubectl.run("delete", "namespace", namespace, "--ignore-not-found", "--wait=true", timeout=300)
+    return _left(kubectl, namespace)
+
+
+def claims(kubectl: Kubectl, namespace: str) -> Sequence[str]:
+    """Names of the volume claims in a namespace: the data."""
+    listed = kubectl.run("get", "persistentvolumeclaims", f"--namespace={namespace}", "-o", "name")
+    return [line.rsplit("/", 1)[-1] for line in listed.splitlines()]
+
+
+def _left(kubectl: Kubectl, namespace: str) -> Sequence[str]:
+    if not kubectl.run("get", "namespace", namespace, "--ignore-not-found", "-o", "name"):
+        return []
+    return [f"namespace {namespace}", *(f"claim {name}" for name in claims(kubectl, namespace))]
+
+
+def data_at_risk(stack: str, context: str | None, root: Path, progress: Progress) -> Sequence[str]:
+    """The claims that `down --delete-data` would delete."""
+    settings = load(stack, root)
+    return claims(_target(settings, context, root, progress).kubectl, settings.namespace.name)
+
+
+def _target(settings: Settings, context: str | None, root: Path, progress: Progress) -> Target:
+    """The context that was given, else the stack's own, else the local cluster, started if need be."""
+    context = context or settings.cluster.context
+    if context is not None:
+        kubectl = Kubectl(path=toolchain.kubectl(), context=context)
+        kubectl.run("version", "--request-timeout=10s", timeout=20)
+        return Target(kubectl=kubectl, local=False)
+    info = LocalCluster(root).start(progress)
+    return Target(kubectl=Kubectl(path=toolchain.kubectl(), kubeconfig=info.kubeconfig), local=True)
+
+
+def _charts(
+    settings: Settings, target: Target, root: Path, cli: automation.PulumiCommand | NoCli, progress: Progress
+) -> tuple[dict[str, Mapping[str, Any]], bool]:
+    """Overrides that leave out a layer whose chart cannot be had, and whether every Helm release is left out.
+
+    Only on the local cluster: an environment without its cost monitoring is not what was asked for, so there it is an
+    error.
+    """
+    if not settings.kubecost.enabled:
+        return {}, False
+    if isinstance(cli, NoCli):
+        if not target.local:
+            raise UserError(
+                f"Pulumi.{settings.stack}.yaml: config.cloudmart:kubecost.enabled: found true, but Helm releases need "
+                f"the Pulumi CLI ({cli.reason}); install it, or set it to false"
+            )
+        progress("Kubecost is left out: Helm releases need the Pulumi CLI")
+        return {}, True
+    try:
+        check_chart(settings.kubecost.chart.resolved, root, key="cloudmart:kubecost")
+    except ChartUnreachable as error:
+        if not target.local:
+            raise
+        progress(f"Kubecost is left out: {error}")
+        return {"cloudmart:kubecost": {"enabled": False}}, True
+    return {}, False
+
+
+def _engine(
+    cli: automation.PulumiCommand,
+    settings: Settings,
+    target: Target,
+    root: Path,
+    overrides: Mapping[str, Mapping[str, Any]],
+) -> Engine:
+    return Engine(cli=cli, root=root, stack=settings.stack, kubeconfig=target.kubectl.kubeconfig, overrides=overrides)
+
+
+def without_helm(recording: Recording) -> Recording:
+    """The recording without the layers that are made of a Helm release: the component around it goes as a whole."""
+    layers = {resource.parent for resource in recording.resources if resource.type == "kubernetes:helm.sh/v3:Release"}
+    parents = {resource.urn: resource.parent for resource in recording.resources}
+
+    def ancestors(urn: str) -> Iterator[str]:
+        while urn:
+            yield urn
+            urn = parents.get(urn, "")
+
+    kept = [resource for resource in recording.resources if layers.isdisjoint(ancestors(resource.urn))]
+    return replace(recording, resources=kept)
+
+
+def workloads(recording: Recording) -> Iterable[tuple[str, str, str]]:
+    """Kind, namespace and name of every Deployment and StatefulSet that was recorded."""
+    for resource in recording.resources:
+        if resource.is_kubernetes_object and resource.kind in ("Deployment", "StatefulSet"):
+            yield resource.kind, str(resource.namespace), str(resource.object_name)
+
+
+def wait_until_available(recording: Recording, kubectl: Kubectl, progress: Progress) -> None:
+    """Waits for each workload's rollout, and says which pod is why when one does not finish in time."""
+    deadline = time.monotonic() + float(os.environ.get("CLOUDMART_READY_SECONDS", _READY_SECONDS))
+    waiting = list(workloads(recording))
+    progress(f"waiting for {len(waiting)} workloads to be available")
+    for kind, namespace, name in waiting:
+        seconds = max(deadline - time.monotonic(), 1)
+        said: list[str] = []
+        done = kubectl.follow(
+            "rollout",
+            "status",
+            f"{kind.lower()}/{name}",
+            f"--namespace={namespace}",
+            f"--timeout={seconds:.0f}s",
+            line=said.append,
+            timeout=seconds,
+        )
+        if not done:
+            reasons = list(_reasons(kubectl, namespace, name)) or said[-1:]
+            raise UserError(f"{kind} {namespace}/{name} is not available: {'; '.join(reasons)}")
+
+
+def _reasons(kubectl: Kubectl, namespace: str, app: str) -> Iterator[str]:
+    """Why pods of an application are not ready, as the scheduler and the kubelet say it."""
+    for pod in kubectl.json("get", "pods", f"--namespace={namespace}", f"--selector=app={app}")["items"]:
+        status, name = pod.get("status", {}), pod["metadata"]["name"]
+        for condition in status.get("conditions", []):
+            if condition["type"] == "PodScheduled" and condition["status"] != "True":
+                yield f"pod {name} is not scheduled: {condition.get('message', condition.get('reason', ''))}"
+        for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+            waiting = container.get("state", {}).get("waiting")
+            if waiting:
+                yield f"pod {name}, container {container['name']}: {waiting.get('reason')} {waiting.get('message', '')}"
+    for replica_set in kubectl.json("get", "replicasets", f"--namespace={namespace}", f"--selector=app={app}")["items"]:
+        for condition in replica_set.get("status", {}).get("conditions", []):
+            if condition["type"] == "ReplicaFailure":
+                yield str(condition.get("message", condition.get("reason", "")))
