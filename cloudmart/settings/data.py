@@ -56,7 +56,7 @@ class Exporter(Model):
     image: Image
     #: Exporters idle between scrapes; the limit leaves room for a scrape of many tables, keys or partitions.
     resources: Resources = Resources(
-        requests=Amounts(cpu=Cpu("10m"), memory=Bytes("32Mi")), limits=Amounts(cpu=Cpu("100m"), memory=Bytes("64Mi"))
+        requests=Amounts(cpu=Cpu("20m"), memory=Bytes("32Mi")), limits=Amounts(cpu=Cpu("100m"), memory=Bytes("64Mi"))
     )
     #: Only pods of this namespace may scrape.
     scrape_namespace: DnsLabel = "monitoring"

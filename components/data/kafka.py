@@ -225,6 +225,5 @@ share.coordinator.state.topic.min.isr=1
     def _exporter(self) -> ExporterNeeds:
         return ExporterNeeds(
             user=65534,  # the image names no user; a static binary needs none in particular
-            # Kafka 4 no longer speaks the protocols of the exporter's default version.
-            args=[f"--kafka.server={_INTERNAL}", "--kafka.version=2.8.0"],
+            args=[f"--kafka.server={_INTERNAL}"],
         )
