@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
 import hashlib
 import importlib
 import json
@@ -239,6 +240,17 @@ def _record(stack: str, root: Path) -> Recording:
 
 def run_program(program: Callable[[], None]) -> None:
     """Run ``program`` in a stack of the configured runtime until all registrations and outputs have settled."""
+
+    async def run_and_settle() -> None:
+        program()
+        # Pulumi waits for one output at a time, each time with all the others: quadratic. A failure is left to Pulumi,
+        # which knows whose it is.
+        this = asyncio.current_task()
+        while others := {task for task in asyncio.all_tasks() if task is not this}:
+            done, _ = await asyncio.wait(others, return_when=asyncio.FIRST_EXCEPTION)
+            if any(task.cancelled() or task.exception() for task in done):
+                return
+
     loop = asyncio.new_event_loop()
     # The monitor is a plain object: a call to it needs no thread. Without threads the order is the same on every run.
     loop.set_default_executor(_InlineExecutor(max_workers=1))
@@ -247,8 +259,12 @@ def run_program(program: Callable[[], None]) -> None:
     noise = logging.getLogger("asyncio")
     level = noise.level
     noise.setLevel(logging.CRITICAL)
+    # Nearly everything that is made lives until the end, so collecting in between finds nothing: it took 40 % of the
+    # time with 4,500 resources, and saved 10 % of the memory.
+    collecting = gc.isenabled()
+    gc.disable()
     try:
-        loop.run_until_complete(pulumi.runtime.run_in_stack(program))
+        loop.run_until_complete(pulumi.runtime.run_in_stack(run_and_settle))
     finally:
         # After a failure, outputs that will never resolve are left.
         pending = asyncio.all_tasks(loop)
@@ -256,6 +272,8 @@ def run_program(program: Callable[[], None]) -> None:
             task.cancel()
         if pending:
             loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        if collecting:
+            gc.enable()
         noise.setLevel(level)
         asyncio.set_event_loop(None)
         loop.close()
