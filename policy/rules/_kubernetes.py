@@ -8,7 +8,7 @@ the check that needs the value.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Final
@@ -120,6 +120,21 @@ def items(value: Any, *path: str) -> list[Any]:
     return [item for item in found if item is not UNKNOWN] if isinstance(found, list) else []
 
 
+def amount(value: Any, *path: str) -> Any:
+    """The number at `path`, None if it is missing, `UNKNOWN` if it is unknown or no number.
+
+    What has the wrong type is the schema check's to report; a rule must only not fail on it.
+    """
+    found = get(value, *path)
+    return found if found is None or (isinstance(found, (int, float)) and not isinstance(found, bool)) else UNKNOWN
+
+
+def texts(value: Any, *path: str) -> Any:
+    """The list of strings at `path`, None if it is missing, `UNKNOWN` if any of it is unknown or of another type."""
+    found = get(value, *path)
+    return found if found is None or (isinstance(found, list) and all(isinstance(t, str) for t in found)) else UNKNOWN
+
+
 def number(value: Any) -> str:
     """A number as people write it: the engine sends every number as a float."""
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -172,7 +187,7 @@ class Object:
         given = (
             self.body.get("namespace") if self.kind in ("Release", "Chart") else get(self.body, "metadata", "namespace")
         )
-        return "default" if given is None else given
+        return "default" if given is None else given if isinstance(given, str) else UNKNOWN
 
     @cached_property
     def id(self) -> str:
@@ -195,8 +210,11 @@ class Object:
 
     @cached_property
     def pod_labels(self) -> Any:
-        """The labels of a workload's pods."""
-        return get(self.template, "metadata", "labels")
+        """The labels of a workload's pods, each text or `UNKNOWN`."""
+        found = get(self.template, "metadata", "labels")
+        if not isinstance(found, dict):
+            return found if found is None else UNKNOWN
+        return {key: value if isinstance(value, str) else UNKNOWN for key, value in found.items()}
 
     @cached_property
     def containers(self) -> list[Container]:
@@ -240,14 +258,15 @@ def matches(selector: Any, labels: Any) -> bool:
     labels = labels or {}
     wanted = get(selector, "matchLabels")
     for key, value in wanted.items() if isinstance(wanted, dict) else ():
-        if UNKNOWN not in (value, labels.get(key)) and value != labels.get(key):
+        if isinstance(value, str) and labels.get(key) not in (value, UNKNOWN):
             return False
     return all(_expression_holds(expression, labels) for expression in items(selector, "matchExpressions"))
 
 
 def _expression_holds(expression: Any, labels: Mapping[str, Any]) -> bool:
-    found, values = labels.get(get(expression, "key")), get(expression, "values") or []
-    if found is UNKNOWN or values is UNKNOWN or UNKNOWN in values:
+    key, values = get(expression, "key"), texts(expression, "values") or []
+    found = labels.get(key) if isinstance(key, str) else UNKNOWN
+    if UNKNOWN in (found, values):
         return True
     holds: dict[str, Callable[[], bool]] = {
         "In": lambda: found in values,
@@ -302,9 +321,12 @@ class Stack:
     def selected(self, namespace: Any, selector: Any) -> Iterator[Object]:
         """The workloads of a namespace whose pods a LabelSelector selects, or may select for all that is known."""
         wanted = get(selector, "matchLabels")
-        pairs = [(k, v) for k, v in wanted.items() if v is not UNKNOWN] if isinstance(wanted, dict) else []
-        if not pairs:
-            candidates: Iterator[Object] = self.within(namespace, *WORKLOADS)
+        pairs = [(k, v) for k, v in wanted.items() if isinstance(v, str)] if isinstance(wanted, dict) else []
+        candidates: Iterable[Object]
+        if namespace is UNKNOWN:
+            candidates = self.workloads
+        elif not pairs:
+            candidates = self.within(namespace, *WORKLOADS)
         else:
             keys = [pairs[0], (pairs[0][0], UNKNOWN), (UNKNOWN, UNKNOWN)]
             places = (namespace, UNKNOWN)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pulumi_policy import Severity
 
-from ._kubernetes import UNKNOWN, Object, Stack, get, items, number
+from ._kubernetes import UNKNOWN, Object, Stack, amount, get, items, number
 from ._rule import About, Config, Finding, resource_rule, stack_rule
 
 _URL = "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/"
@@ -23,7 +23,7 @@ class Metric(NamedTuple):
 
 def metrics(found: Object) -> Iterator[Metric]:
     """The utilization metrics of an autoscaler, of every API version."""
-    direct = get(found.body, "spec", "targetCPUUtilizationPercentage")  # autoscaling/v1
+    direct = amount(found.body, "spec", "targetCPUUtilizationPercentage")  # autoscaling/v1
     if direct is not None:
         yield Metric("cpu", None, direct)
     for metric in items(found.body, "spec", "metrics"):
@@ -31,8 +31,8 @@ def metrics(found: Object) -> Iterator[Metric]:
             source = get(metric, field)
             if source in (None, UNKNOWN):
                 continue
-            target = get(source, "target", "averageUtilization")
-            target = target if target is not None else get(source, "targetAverageUtilization")  # v2beta1
+            target = amount(source, "target", "averageUtilization")
+            target = target if target is not None else amount(source, "targetAverageUtilization")  # v2beta1
             name, container = get(source, "name"), get(source, "container")
             if target is not None and UNKNOWN not in (name, container):
                 yield Metric(str(name), container, target)
@@ -49,7 +49,7 @@ def target_of(stack: Stack, found: Object) -> Object | None:
 
 def _sane(found: Object, config: Config) -> Iterator[Finding]:
     spec = get(found.body, "spec")
-    lowest, highest = get(spec, "minReplicas"), get(spec, "maxReplicas")
+    lowest, highest = amount(spec, "minReplicas"), amount(spec, "maxReplicas")
     lowest = 1 if lowest is None else lowest
     if lowest is not UNKNOWN and lowest < config["minReplicas"]:
         yield Finding(f"minReplicas {number(lowest)} is below {number(config['minReplicas'])}")

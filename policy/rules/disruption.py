@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from pulumi_policy import Severity
 
-from ._kubernetes import UNKNOWN, Object, Stack, get, number
+from ._kubernetes import UNKNOWN, Object, Stack, amount, get, number
 from ._rule import About, Config, Finding, stack_rule
 from .autoscaling import target_of
 
@@ -16,28 +17,26 @@ from .autoscaling import target_of
 def _floor(found: Object, autoscalers: list[Object]) -> Any:
     """The fewest replicas that the workload runs, and why: an autoscaler's minimum, else its own number."""
     for autoscaler in autoscalers:
-        lowest = get(autoscaler.body, "spec", "minReplicas")
+        lowest = amount(autoscaler.body, "spec", "minReplicas")
         return 1 if lowest is None else lowest
-    replicas = get(found.body, "spec", "replicas")
+    replicas = amount(found.body, "spec", "replicas")
     return 1 if replicas is None else replicas
 
 
 def _evictable(budget: Object, replicas: float) -> bool:
-    """Whether one pod of `replicas` may be evicted. Kubernetes rounds both percentages up."""
-    spec = get(budget.body, "spec")
-    most, least = get(spec, "maxUnavailable"), get(spec, "minAvailable")
-    if most not in (None, UNKNOWN):
-        return _count(most, replicas) >= 1
-    if least not in (None, UNKNOWN):
-        return _count(least, replicas) < replicas
-    return True
+    """Whether one pod of `replicas` may be evicted, for all that is known."""
+    most, least = (_count(get(budget.body, "spec", key), replicas) for key in ("maxUnavailable", "minAvailable"))
+    if most is not None:
+        return most >= 1
+    return least is None or least < replicas
 
 
-def _count(value: Any, replicas: float) -> float:
-    if isinstance(value, str):
-        share = value.removesuffix("%")
-        return math.ceil(float(share) * replicas / 100) if share.replace(".", "", 1).isdigit() else 0
-    return float(value)
+def _count(value: Any, replicas: float) -> float | None:
+    """A number of pods, given as one or in percent. Kubernetes rounds percentages up."""
+    percent = re.fullmatch(r"(\d+)%", value) if isinstance(value, str) else None
+    if percent:
+        return math.ceil(int(percent[1]) * replicas / 100)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _budget(stack: Stack, _config: Config) -> Iterator[Finding]:
@@ -51,7 +50,7 @@ def _budget(stack: Stack, _config: Config) -> Iterator[Finding]:
         for workload in stack.selected(budget.namespace, get(budget.body, "spec", "selector")):
             budgets.setdefault(workload.urn, []).append(budget)
     for found in stack.of("Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"):
-        floor, replicas = _floor(found, scaled.get(found.urn, [])), get(found.body, "spec", "replicas")
+        floor, replicas = _floor(found, scaled.get(found.urn, [])), amount(found.body, "spec", "replicas")
         most = max((n for n in (floor, replicas) if n not in (None, UNKNOWN)), default=1)
         if most <= 1 or found.namespace is UNKNOWN:
             continue

@@ -59,7 +59,7 @@ def _labels(found: Object, config: Config) -> Iterator[Finding]:
             yield Finding(
                 f"{COST_CENTER} '{value}' is not in the registry",
                 at,
-                mend=f"use one of {', '.join(config['allowed']) or 'none: the registry is empty'}, "
+                mend=f"use one of {', '.join(config['costCenters']) or 'none: the registry is empty'}, "
                 "or add it to costCenters in the catalog.",
             )
 

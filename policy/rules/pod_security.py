@@ -7,7 +7,7 @@ from typing import Any
 
 from pulumi_policy import Severity
 
-from ._kubernetes import UNKNOWN, WORKLOADS, Container, Object, get, items
+from ._kubernetes import UNKNOWN, WORKLOADS, Container, Object, get, items, texts
 from ._rule import About, Config, Finding, resource_rule
 
 _URL = "https://kubernetes.io/docs/concepts/security/pod-security-standards/"
@@ -34,12 +34,12 @@ def _not_restricted(found: Object, container: Container, config: Config) -> Iter
     if get(container.body, "securityContext", "allowPrivilegeEscalation") not in (False, UNKNOWN):
         yield "allowPrivilegeEscalation is not false"
     capabilities = get(container.body, "securityContext", "capabilities")
-    dropped = get(capabilities, "drop")
-    if dropped is not UNKNOWN and not {"ALL", UNKNOWN} & set(dropped or ()):
+    dropped = texts(capabilities, "drop")
+    if dropped is not UNKNOWN and "ALL" not in (dropped or ()):
         yield "capabilities.drop does not have ALL"
-    added = sorted(set(items(capabilities, "add")) - set(config["allowedCapabilities"]))
+    added = [name for name in items(capabilities, "add") if name not in config["allowedCapabilities"]]
     if added:
-        yield f"capabilities.add has {', '.join(added)}"
+        yield f"capabilities.add has {', '.join(map(str, added))}"
     profile = _inherited(found, container, "seccompProfile", "type")
     if profile is not UNKNOWN and profile not in config["seccompProfiles"]:
         yield f"seccompProfile.type is not {' or '.join(config['seccompProfiles'])}"

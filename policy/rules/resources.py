@@ -92,7 +92,7 @@ POLICIES = [
             topic="resources",
             severity=Severity.MEDIUM,
             level=EnforcementLevel.ADVISORY,
-            why="What lies between request and limit is promised to several pods at once; under load some are killed.",
+            why="What lies between is promised to several pods at once: under load some are throttled or killed.",
             mend="raise the request or lower the limit.",
             url=_URL,
         ),
@@ -102,7 +102,7 @@ POLICIES = [
             "maxCpuRatio": {
                 "type": "number",
                 "minimum": 1,
-                "default": 4,
+                "default": 5,
                 "description": "CPU limit divided by CPU request, at most.",
             },
             "maxMemoryRatio": {

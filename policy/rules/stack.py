@@ -7,7 +7,7 @@ from typing import Any
 
 from pulumi_policy import Severity
 
-from ._kubernetes import UNKNOWN, WORKLOADS, Object, Stack, get
+from ._kubernetes import UNKNOWN, WORKLOADS, Object, Stack, get, texts
 from ._rule import About, Config, Finding, stack_rule
 
 _GUARDS = ("quota", "deny-ingress", "deny-egress")
@@ -19,7 +19,7 @@ def _denies(policy: Object, direction: str) -> bool:
     selector = get(spec, "podSelector")
     if UNKNOWN in (spec, selector) or get(selector, "matchLabels") or get(selector, "matchExpressions"):
         return False
-    types = get(spec, "policyTypes")
+    types = texts(spec, "policyTypes")
     if types is None:
         types = ["Ingress", *(["Egress"] if get(spec, "egress") is not None else [])]
     return types is UNKNOWN or (direction in types and get(spec, direction.lower()) in (None, [], UNKNOWN))
@@ -66,7 +66,7 @@ def _orphans(stack: Stack, _config: Config) -> Iterator[Finding]:
     for found in stack.of("Service"):
         selector = get(found.body, "spec", "selector")
         # Without a selector somebody else gives the endpoints, and an ExternalName has none.
-        if not selector or get(found.body, "spec", "type") == "ExternalName":
+        if not selector or selector is UNKNOWN or get(found.body, "spec", "type") == "ExternalName":
             continue
         if not _selects(stack, found.namespace, {"matchLabels": selector}):
             yield Finding("its selector matches no pod template of the stack", of=found)
