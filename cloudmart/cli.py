@@ -254,7 +254,7 @@ def up_command(stack: str, context: str | None, root: Path | None, debug: bool) 
     in_context = f" --context {shlex.quote(kubectl.context)}" if kubectl.context else ""
     click.echo(f"  {shlex.quote(str(kubectl.path))}{in_context} -n {deployed.settings.namespace.name} get pods,hpa")
     if deployed.environment:
-        click.echo(f"  pulumi preview -s {stack} --config-file .local/pulumi/Pulumi.{stack}.yaml")
+        click.echo(f"  pulumi -C .local/pulumi preview -s {stack}")
     click.echo(f"  make down STACK={stack}" + (f" CONTEXT={shlex.quote(context)}" if context else ""))
 
 

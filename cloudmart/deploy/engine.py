@@ -26,7 +26,16 @@ OLDEST_CLI = VersionInfo(3, 260, 0)
 
 Progress = Callable[[str], None]
 
-_DONE = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted", "import": "imported"}
+_WORDS = {
+    "create": "created",
+    "create-replacement": "created anew",
+    "update": "updated",
+    "replace": "replaced",
+    "delete": "deleted",
+    "delete-replaced": "deleted",
+    "same": "unchanged",
+    "import": "imported",
+}
 _SECONDS_TO_ASK_FOR_THE_INSTALLER = 10.0
 
 
@@ -85,7 +94,6 @@ class Engine:
         """`pulumi up` with the policy pack; the stack's outputs, less what is secret."""
         stack = self._selected()
         options: dict[str, Any] = {
-            "config_file": str(self._config_file),
             "policy_packs": [str(self.root / "policy")],
             "policy_pack_configs": [str(config)] if (config := self._policy_config()) else None,
             "color": "never",
@@ -94,21 +102,21 @@ class Engine:
         # stop anything. So the preview comes first.
         with self._events(progress) as on_event:
             stack.preview(on_event=on_event, **options)
-        with self._events(progress) as on_event:
+        with self._events(progress, advise=False) as on_event:
             result = stack.up(on_event=on_event, **options)
+        changes = result.summary.resource_changes or {}
+        progress(", ".join(f"{count} {_WORDS.get(op, op)}" for op, count in sorted(changes.items())) or "nothing to do")
         return {key: output.value for key, output in result.outputs.items() if not output.secret}
 
     def destroy(self, progress: Progress) -> None:
         """`pulumi destroy`; what is protected stops it, what is retained stays."""
         with self._events(progress) as on_event:
-            self._selected().destroy(config_file=str(self._config_file), on_event=on_event, color="never")
+            self._selected().destroy(on_event=on_event, color="never")
 
     def exists(self) -> bool:
         """Whether the backend knows the stack."""
-        workspace = automation.LocalWorkspace(
-            work_dir=str(self.root), pulumi_command=self.cli, env_vars=self.environment()
-        )
-        return any(summary.name.split("/")[-1] == self.stack for summary in workspace.list_stacks())
+        self._write_project()
+        return any(summary.name.split("/")[-1] == self.stack for summary in self._workspace().list_stacks())
 
     def environment(self) -> dict[str, str]:
         """Variables that plain ``pulumi`` commands need for the same backend, secrets and cluster."""
@@ -134,12 +142,18 @@ class Engine:
             return True
 
     @property
-    def _work(self) -> Path:
+    def project(self) -> Path:
+        """Folder of the project that the engine is given: this program, with a stack file of its own.
+
+        Pulumi writes a salt into the stack's file, and a run may override some of it; the committed file is the user's
+        to change.
+        """
         return self.root / ".local" / "pulumi"
 
-    @property
-    def _config_file(self) -> Path:
-        return self._work / stack_file(self.stack)
+    def _workspace(self) -> automation.LocalWorkspace:
+        return automation.LocalWorkspace(
+            work_dir=str(self.project), pulumi_command=self.cli, env_vars=self.environment()
+        )
 
     def _policy_config(self) -> Path | None:
         path = self.root / "policy" / "config" / f"{self.stack}.json"
@@ -147,15 +161,9 @@ class Engine:
 
     def _selected(self) -> automation.Stack:
         self._require_pack_environment()
-        self._write_config()
-        env = self.environment()
-        # The stack is made in a folder of its own: `pulumi stack init` writes a salt into the stack's file, and the
-        # committed one is the user's to change.
-        maker = automation.LocalWorkspace(work_dir=str(self._work), pulumi_command=self.cli, env_vars=env)
+        self._write_project()
         try:
-            automation.Stack.create_or_select(self.stack, maker)
-            workspace = automation.LocalWorkspace(work_dir=str(self.root), pulumi_command=self.cli, env_vars=env)
-            return automation.Stack.select(self.stack, workspace)
+            return automation.Stack.create_or_select(self.stack, self._workspace())
         except automation.CommandError as error:
             raise UserError(f"pulumi stack {self.stack}: {_last_line(str(error))}") from None
 
@@ -170,26 +178,28 @@ class Engine:
                 "`make setup` makes it"
             )
 
-    def _write_config(self) -> None:
-        """The stack's file with this run's overrides, and the salt that an earlier run has got."""
-        self._work.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.root / "Pulumi.yaml", self._work / "Pulumi.yaml")
-        given = yaml.safe_load((self.root / stack_file(self.stack)).read_text()) or {}
-        if "encryptionsalt" not in given and self._config_file.is_file():
-            earlier = yaml.safe_load(self._config_file.read_text()) or {}
-            if salt := earlier.get("encryptionsalt"):
-                given["encryptionsalt"] = salt
-        config = given.setdefault("config", {})
+    def _write_project(self) -> None:
+        """`project`: the stack's file with this run's overrides, and with the salt that an earlier run has got."""
+        self.project.mkdir(parents=True, exist_ok=True)
+        project = _read(self.root / "Pulumi.yaml")
+        project["main"] = str(self.root)
+        options = project["runtime"]["options"]
+        options["virtualenv"] = str(self.root / options["virtualenv"])
+        _write(self.project / "Pulumi.yaml", project)
+
+        target = self.project / stack_file(self.stack)
+        given = _read(self.root / stack_file(self.stack))
+        if "encryptionsalt" not in given and target.is_file() and (salt := _read(target).get("encryptionsalt")):
+            given["encryptionsalt"] = salt
+        config = given["config"] = given.get("config") or {}
         for key, values in self.overrides.items():
             config[key] = {**(config.get(key) or {}), **values}
-        partial = self._config_file.with_suffix(".new")
-        partial.write_text(yaml.safe_dump(given, sort_keys=False))
-        partial.replace(self._config_file)
+        _write(target, given)
 
     @contextlib.contextmanager
-    def _events(self, progress: Progress) -> Iterator[Callable[[events.EngineEvent], None]]:
+    def _events(self, progress: Progress, *, advise: bool = True) -> Iterator[Callable[[events.EngineEvent], None]]:
         """Turns the engine's events into lines, and its failure into one error with what mattered of them."""
-        watcher = _Watcher(progress)
+        watcher = _Watcher(progress, advise)
         try:
             yield watcher
         except automation.ConcurrentUpdateError:
@@ -203,28 +213,40 @@ class Engine:
             raise UserError("\n".join(watcher.errors) or _last_line(str(error))) from None
 
 
+def _read(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text()) or {}
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    # Whole or not at all, whatever kills this process.
+    partial = path.with_suffix(".new")
+    partial.write_text(yaml.safe_dump(content, sort_keys=False))
+    partial.replace(path)
+
+
 class _Watcher:
     """Keeps what went wrong, tells what was done."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, advise: bool) -> None:
         self._progress = progress
+        self._advise = advise
+        self._advice: set[str] = set()
         self.violations: list[str] = []
         self.errors: list[str] = []
 
     def __call__(self, event: events.EngineEvent) -> None:
         if (done := event.res_outputs_event) is not None and not done.planning:
             metadata = done.metadata
-            if (
-                word := _DONE.get(str(metadata.op.value).removesuffix("-replacement"))
-            ) and not metadata.type.startswith("pulumi:"):
+            word = _WORDS.get(str(metadata.op.value))
+            if word and word != "unchanged" and not metadata.type.startswith(("pulumi:", "cloudmart:")):
                 self._progress(f"{word} {metadata.type.rsplit(':', 1)[-1]} {metadata.urn.rsplit('::', 1)[-1]}")
         if (found := event.policy_event) is not None:
-            what = f"{_resource(found.resource_urn)}{_plain(found.message)}"
-            line = f"{found.enforcement_level}: {found.policy_name}: {what}"
+            line = f"{found.enforcement_level}: {found.policy_name}: {_violation(found.message)}"
             if found.enforcement_level == "mandatory":
                 if line not in self.violations:
                     self.violations.append(line)
-            else:
+            elif self._advise and line not in self._advice:
+                self._advice.add(line)
                 self._progress(line)
         if (said := event.diagnostic_event) is not None and said.severity == "error":
             text = _plain(said.message)
@@ -245,6 +267,11 @@ def _plain(message: str) -> str:
     while (start := text.find("<{%")) >= 0 and (end := text.find("%}>", start)) >= 0:
         text = text[:start] + text[end + 3 :]
     return "\n".join(line for line in text.strip().splitlines() if line.strip())
+
+
+def _violation(message: str) -> str:
+    # The rule's description comes first, on a line of its own, and is the same for every violation.
+    return _plain(message).split("\n", 1)[-1]
 
 
 def _last_line(text: str) -> str:
