@@ -28,6 +28,9 @@ cluster = kubernetes.Provider(
     # A changed ConfigMap keeps its name; the checksum in the pod template rolls the pods that read it.
     enable_config_map_mutable=True,
     enable_secret_mutable=True,
+    # A run that was killed has made objects that the state does not know, and `destroy` leaves the namespace: the next
+    # `up` takes them over instead of failing. Fields that somebody else manages still stop it.
+    upsert_existing_objects=True,
 )
 platform = Platform(settings.project, PlatformArgs(settings=settings), pulumi.ResourceOptions(providers=[cluster]))
 
