@@ -46,6 +46,7 @@ _CHARTS: dict[str, list[Any]] = {
         _component("prometheus.server", switches=("global.prometheus.enabled", "prometheus.server.enabled")),
         _component("grafana", switches=("global.grafana.enabled",)),
         _component("grafana.sidecar", switches=("global.grafana.enabled",)),
+        _component("finopsagent", on=False),
         _component("networkCosts", on=False),
         _component("clusterController", on=False),
         _component("kubecostMetrics.exporter", on=False),

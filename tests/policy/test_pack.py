@@ -19,6 +19,7 @@ from pulumi_policy import EnforcementLevel, StackValidationPolicy, proxy
 
 from cloudmart.errors import UserError
 from cloudmart.preview.policy import PACK, evaluate, policies, read_config
+from cloudmart.settings import load
 from tests.policy.objects import Resource, broken, good_stack, namespace, release, workload
 
 NAMES = [policy.name for policy in policies()]
@@ -170,6 +171,14 @@ def test_evaluation_names_the_source_of_a_configuration_that_does_not_fit() -> N
 @pytest.mark.parametrize("path", sorted((PACK / "config").glob("*.json")), ids=lambda path: path.stem)
 def test_the_configuration_of_every_stack_is_valid(path: Path) -> None:
     assert read_config(path)
+
+
+def test_the_labels_that_development_adds_are_those_of_the_catalog() -> None:
+    catalog = load("dev", ROOT)
+    added = read_config(PACK / "config" / "dev.json")["cost-labels"]["namespaces"]
+    namespace = catalog.namespace
+    expected = {"project": catalog.project, "team": namespace.team, "cost-center": namespace.cost_center}
+    assert added == {namespace.name: expected}
 
 
 def test_production_lets_nothing_pass_as_advice() -> None:

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from cloudmart.settings.kubecost import KubecostSettings
+from components.kubecost_values import cost_analyzer_values, kubecost_values
 from tests.policy.objects import (
+    LABELS,
     Resource,
     autoscaler,
     broken,
@@ -281,6 +284,23 @@ def test_the_defaults_of_the_older_chart_lack_requests() -> None:
     messages = broken("helm-requests", release("cost-analyzer").with_("values", off))
     assert not any("prometheus" in message or "grafana" in message for message in messages)
     assert any("networkCosts" in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("chart", "values_of"),
+    [
+        ({"name": "kubecost"}, kubecost_values),
+        ({"name": "cost-analyzer", "version": "2.8.2"}, cost_analyzer_values),
+    ],
+)
+def test_the_values_that_the_component_makes_request_everything(chart: dict[str, str], values_of: Any) -> None:
+    settings = KubecostSettings.model_validate({"chart": chart})
+    values = values_of(settings, cluster_id="test", labels=LABELS)
+    found = release(chart["name"]).with_("values", values)
+    assert broken("helm-requests", found) == []
+    assert broken(
+        "helm-requests", found.with_("values.forecasting.resources", {}).with_("values.forecasting.enabled", True)
+    )
 
 
 def test_the_table_of_charts_is_configurable_and_other_charts_are_left_alone() -> None:
