@@ -100,7 +100,11 @@ class Kubecost(pulumi.ComponentResource):
             atomic=False,
             cleanup_on_fail=True,
             max_history=5,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[guarded, *policies], protect=settings.protect),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[guarded, *policies],
+                protect=settings.protect,
+            ),
         )
         service = f"{RELEASE}-frontend" if settings.is_v3 else f"{RELEASE}-cost-analyzer"
         self.api_url = pulumi.Output.format("http://{0}.{1}:{2}/model", service, self.namespace, _API_PORT)
@@ -108,9 +112,13 @@ class Kubecost(pulumi.ComponentResource):
 
 
 def quota(settings: KubecostSettings) -> dict[str, str]:
-    """``hard`` of the ResourceQuota: twice what the settings declare, so that any rolling update fits."""
+    """``hard`` of the ResourceQuota: the containers twice, so that any rolling update fits, and all claims.
+
+    The claims are those of both charts, because a change of charts leaves the old ones.
+    """
     parts = list(settings.containers.values())
-    volumes = list(settings.volumes.values())
+    storage = settings.storage
+    claims = [storage.database, *[storage.configs] * 3, *[storage.store] * 2, storage.prometheus]
 
     def cpu(kind: str) -> str:
         return str(Cpu.of(2 * sum((getattr(part, kind).cpu.cores for part in parts), Decimal(0))))
@@ -123,8 +131,8 @@ def quota(settings: KubecostSettings) -> dict[str, str]:
         "requests.memory": memory("requests"),
         "limits.cpu": cpu("limits"),
         "limits.memory": memory("limits"),
-        "requests.storage": str(Bytes.of(2 * sum(size.bytes for size in volumes))),
-        "persistentvolumeclaims": str(2 * len(volumes)),
+        "requests.storage": str(Bytes.of(sum(claim.bytes for claim in claims))),
+        "persistentvolumeclaims": str(len(claims)),
         "pods": str(2 * len(parts)),
         "services.loadbalancers": "0",
         "services.nodeports": "0",

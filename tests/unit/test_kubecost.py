@@ -21,7 +21,7 @@ from cloudmart.cluster.charts import ChartUnreachable, check_chart
 from cloudmart.preview.recorder import Recorded, record
 from cloudmart.settings.charts import CHARTS, KUBECOST, Chart, Source
 from cloudmart.settings.kubecost import KubecostSettings
-from cloudmart.settings.quantities import Cpu
+from cloudmart.settings.quantities import Bytes, Cpu
 from components.kubecost import quota
 from components.kubecost_values import cost_analyzer_values, kubecost_values
 
@@ -267,8 +267,17 @@ def test_the_quota_has_room_for_every_container_twice(name: str) -> None:
     # A rolling update runs every pod of a Deployment twice at most.
     assert hard["pods"] == str(2 * len(made.containers))
     assert Cpu(hard["limits.cpu"]).cores == 2 * cores
-    assert hard["persistentvolumeclaims"] == str(2 * len(made.volumes))
     assert hard["services.loadbalancers"] == "0"
+
+
+def test_the_quota_has_room_for_the_claims_that_a_change_of_charts_leaves() -> None:
+    secrets = {"federatedStorageSecret": "bucket", "cloudIntegrationSecret": "cloud"}
+    before = settings({"cloudIntegrationSecret": "cloud"})
+    after = settings({"chart": {"name": "cost-analyzer", "version": "2.9.7"}} | secrets)
+    sizes = [size.bytes for made in (before, after) for size in made.volumes.values()]
+    for made in (before, after):
+        assert int(quota(made)["persistentvolumeclaims"]) >= len(sizes)
+        assert Bytes(quota(made)["requests.storage"]).bytes >= sum(sizes)
 
 
 # --- component -------------------------------------------------------------------------------------------------------
