@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -51,6 +52,8 @@ PORTS = (
 PORT_RANGE = range(20000, 30000)
 START_SECONDS = 90
 KIND_SECONDS = 600
+# Without these kwokctl waits in vain.
+VITAL = {"etcd", "kube-apiserver"}
 PKI = ("ca.crt", "ca.key", "admin.crt", "admin.key")
 
 
@@ -101,11 +104,12 @@ class Status:
 class LocalCluster:
     """The cluster of one checkout.
 
-    :param root: the checkout; the cluster's files go to ``.local/cluster/`` in it, its name comes from its path.
+    :param root: a directory, by default this checkout. The cluster's files go to ``.local/cluster/`` in it, and the
+        cluster's name comes from its path.
     """
 
-    def __init__(self, root: Path = CHECKOUT) -> None:
-        self.root = root.resolve()
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = (root or CHECKOUT).resolve()
         self.directory = self.root / ".local" / "cluster"
         self.name = f"cloudmart-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
         self.kubeconfig = self.directory / "kubeconfig"
@@ -209,6 +213,13 @@ class LocalCluster:
             progress("starting the local cluster")
             arguments = ["start", "cluster"]
         self._run_kwokctl(tools.kwokctl, [*arguments, "--name", self.name, "--wait", "60s"])
+        for _ in range(3):
+            if not (down := self._down()):
+                break
+            # kwokctl starts all at once, and metrics-server gives up when the API server is slower than itself.
+            progress(f"starting {', '.join(sorted(down))} again")
+            self._forget(down)
+            self._run_kwokctl(tools.kwokctl, ["start", "cluster", "--name", self.name, "--wait", "60s"])
 
         shutil.copyfile(self._workdir / "kubeconfig.yaml", self.kubeconfig)
         self.kubeconfig.chmod(0o600)
@@ -224,8 +235,9 @@ class LocalCluster:
             written.replace(self._record)
         info = self._info()
         if info is None:
-            down = [component.name for component in self._components() if component.pid is None]
-            raise self._failure(f"stopped right after the start: {', '.join(down) or 'the API server is not ready'}")
+            down = self._down()
+            why = f"stopped right after the start: {', '.join(sorted(down))}" if down else "the API server is not ready"
+            raise self._failure(why, down)
         return info
 
     def _require_room(self) -> None:
@@ -267,7 +279,14 @@ class LocalCluster:
         (self.directory / "config.yaml").write_text(yaml.safe_dump_all(documents, sort_keys=False))
 
     def _apply_objects(self) -> None:
-        self.kubectl("apply", f"--filename={CONFIG / 'nodes.yaml'}", f"--filename={CONFIG / 'storage.yaml'}")
+        # kwokctl makes metrics-server's objects, and leaves those with yesterday's port as they are.
+        manifests = [
+            text for component in self._kwok_yaml()["components"] for text in component.get("manifestContents", ())
+        ]
+        objects = [f"--filename={CONFIG / name}" for name in ("nodes.yaml", "storage.yaml")]
+        self.kubectl(
+            "apply", "--server-side", "--force-conflicts", "--filename=-", *objects, stdin="\n---\n".join(manifests)
+        )
         port = self._options()["kwokControllerPort"]
         for node in _documents(CONFIG / "nodes.yaml"):
             # kwok writes its port only to nodes that are new to it; it changes when the cluster is made anew.
@@ -293,20 +312,22 @@ class LocalCluster:
             )
         deadline = time.monotonic() + seconds
         dead_since: float | None = None
+        failed, died = "", set[str]()
         try:
-            while process.poll() is None:
+            while process.poll() is None and not failed:
                 time.sleep(0.05)
-                started = {path.stem for path in self._workdir.glob("pids/*.pid")}
-                died = started - set(self._processes())
+                died = {path.stem for path in self._workdir.glob("pids/*.pid")} & VITAL - set(self._processes())
                 dead_since = (dead_since or time.monotonic()) if died else None
                 if dead_since is not None and time.monotonic() - dead_since > 3:
-                    raise self._failure(f"stopped right after the start: {', '.join(sorted(died))}", died)
-                if time.monotonic() > deadline:
-                    raise self._failure(f"not ready after {seconds:.0f} s")
+                    failed = f"stopped right after the start: {', '.join(sorted(died))}"
+                elif time.monotonic() > deadline:
+                    failed = f"not ready after {seconds:.0f} s"
         finally:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
+        if failed:
+            raise self._failure(failed, died)
         if process.returncode != 0:
             raise self._failure(f"kwokctl {' '.join(arguments[:2])} failed: {_last_error(log)}")
 
@@ -318,8 +339,9 @@ class LocalCluster:
     def _failure(self, what: str, components: Iterable[str] = ()) -> UserError:
         lines = [f"the local cluster in {self.directory} does not start: {what}"]
         for name in sorted(components):
-            tail = (self._workdir / "logs" / f"{name}.log").read_text(errors="replace").strip().splitlines()[-3:]
-            lines += [f"  {name}: {line[:300]}" for line in tail]
+            log = (self._workdir / "logs" / f"{name}.log").read_text(errors="replace").splitlines()
+            complaints = [line for line in log if re.search(r"panic|fatal|error|failed", line, re.IGNORECASE)]
+            lines += [f"  {name}: {line[:300]}" for line in (complaints or log)[-3:]]
         lines.append(f"  logs: {self._workdir / 'logs'}; `cloudmart local reset` makes the cluster anew, empty")
         self._stop_processes()
         return UserError("\n".join(lines))
@@ -357,6 +379,9 @@ class LocalCluster:
             )
             for component in self._kwok_yaml().get("components", ())
         )
+
+    def _down(self) -> set[str]:
+        return {component.name for component in self._components() if component.pid is None}
 
     def _processes(self) -> dict[str, psutil.Process]:
         """This cluster's processes by component; recorded process ids alone may have passed to somebody else's."""
@@ -421,13 +446,19 @@ class LocalCluster:
             with contextlib.suppress(psutil.NoSuchProcess):
                 # Only etcd has something to put in order; kube-apiserver would wait for every watch to end.
                 process.terminate() if name == "etcd" else process.kill()
-        _, alive = psutil.wait_procs(list(processes.values()), timeout=10)
-        for process in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(alive, timeout=5)
-        for path in self._workdir.glob("pids/*.pid"):
-            path.unlink()
+        deadline = time.monotonic() + 10
+        while left := self._processes():
+            time.sleep(0.05)
+            if time.monotonic() > deadline:
+                for process in left.values():
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+        self._forget(path.stem for path in self._workdir.glob("pids/*.pid"))
+
+    def _forget(self, components: Iterable[str]) -> None:
+        """Remove recorded process ids, so that kwokctl does not take another process for the component."""
+        for name in components:
+            (self._workdir / "pids" / f"{name}.pid").unlink(missing_ok=True)
 
     def _delete(self) -> None:
         if self._recorded().get("runtime") == "kind":

@@ -35,7 +35,7 @@ MODE_VARIABLE = "CLOUDMART_TOOLS"
 # Changed by hand when the way of building changes, so that caches of the old way are not taken for the new.
 RECIPE = "1"
 # Sources, compiled packages and binaries of a cold build, measured (docs/local-cluster.md), and some room.
-BUILD_BYTES = 8 * 2**30
+BUILD_BYTES = 6 * 2**30
 
 KWOKCTL = "kwokctl"
 METRICS_SERVER = "metrics-server"

@@ -1,0 +1,49 @@
+"""A local cluster of the tests' own, in ``.local/e2e/``, apart from the one that people use."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from cloudmart.cluster import toolchain
+from cloudmart.cluster.local import CHECKOUT, LocalCluster
+from cloudmart.errors import UserError
+
+# Parallel workers have a cluster each.
+HOME = CHECKOUT / ".local" / "e2e" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # Before the first test, because a cold build takes longer than any test may.
+    wanted = any(item.get_closest_marker("cluster") for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        try:
+            toolchain.ensure(say)
+        except UserError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[LocalCluster]:
+    """A started, empty cluster for the whole session: use ``cluster.kubeconfig`` and ``cluster.kubectl(...)``."""
+    local = LocalCluster(HOME / "shared")
+    local.reset(say)
+    yield local
+    local.stop()  # not deleted: its logs may be needed
+
+
+@pytest.fixture
+def namespace(cluster: LocalCluster) -> Iterator[str]:
+    """A fresh namespace in ``cluster``, deleted afterwards."""
+    name = f"test-{uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
