@@ -356,7 +356,7 @@ class LocalCluster:
             return {}
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{self._record}: cannot be read ({error}). Remove it to give up the cluster and what it holds"
+                f"{self._record}: cannot be read ({error}). `cloudmart local reset` makes the cluster anew, empty"
             ) from None
 
     def _options(self) -> dict[str, Any]:
@@ -461,7 +461,10 @@ class LocalCluster:
             (self._workdir / "pids" / f"{name}.pid").unlink(missing_ok=True)
 
     def _delete(self) -> None:
-        if self._recorded().get("runtime") == "kind":
+        recorded: dict[str, Any] = {}
+        with contextlib.suppress(UserError):  # a damaged record is what reset is for
+            recorded = self._recorded()
+        if recorded.get("runtime") == "kind":
             self._kwokctl_of_kind("delete", "cluster", "--name", self.name, "--kubeconfig", str(self.kubeconfig))
         self._stop_processes()
         self._remove_files()
