@@ -134,7 +134,7 @@ def test_a_build_that_fails_shows_what_go_said_without_the_noise(
 ) -> None:
     go = program(
         tmp_path / "go",
-        "exec >&2; echo 'go: downloading k8s.io/api v0.1.0'; echo k8s.io/api/core/v1; echo './x.go:1:2: broken'; exit 1",
+        "exec >&2; echo 'go: downloading k8s.io/api v0.1.0'; echo k8s.io/api; echo './x.go:1:2: broken'; exit 1",
     )
     with pytest.raises(UserError, match=r"building kwokctl failed:\n  \./x\.go:1:2: broken$"):
         toolchain._go_build(go, tmp_path, ["kwokctl"], "", lambda _: None)
