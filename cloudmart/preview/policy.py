@@ -142,7 +142,8 @@ def evaluate(
 
     seen: list[PolicyResource] = []
     for resource in resources:
-        props: Any = resource.inputs
+        # A copy, because the rules tell by identity whether they have read an object: the caller may have changed it.
+        props: Any = dict(resource.inputs)
         if mending or resource.unknown_paths:
             props = copy.deepcopy(props)
             _mark_unknown(props, resource.unknown_paths)

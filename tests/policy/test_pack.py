@@ -67,6 +67,13 @@ def test_a_good_stack_passes_the_whole_pack() -> None:
     assert evaluate(good_stack(), {"all": "mandatory"}) == []
 
 
+def test_an_object_that_was_changed_in_place_is_read_again() -> None:
+    found = workload()
+    assert broken("image-pinned", found) == []
+    found.inputs["spec"]["template"]["spec"]["containers"][0]["image"] = "nginx"
+    assert len(broken("image-pinned", found)) == 1
+
+
 def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
     if path:
         yield ".".join(path)
