@@ -35,7 +35,8 @@ _SMALL = {"default_request": {"cpu": "50m", "memory": "64Mi"}, "default": {"cpu"
 
 @dataclass(frozen=True, kw_only=True)
 class KubecostArgs:
-    """`labels` says whose Kubecost is where its settings do not; `default_cluster_id` names the cluster likewise."""
+    """`labels` says whose Kubecost is where its settings do not (what it is, the component knows); `default_cluster_id`
+    names the cluster likewise."""
 
     settings: KubecostSettings
     cluster: Cluster
@@ -61,8 +62,13 @@ class Kubecost(pulumi.ComponentResource):
     def __init__(self, name: str, args: KubecostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cloudmart:kubecost:Kubecost", name, None, opts)
         settings = args.settings
+        chart = settings.chart.resolved
         labels = replace(
             args.labels,
+            app="kubecost",
+            component="cost-monitoring",
+            tier="platform",
+            version=chart.version,
             cost_center=settings.cost_center or args.labels.cost_center,
             team=settings.team or args.labels.team,
         )
@@ -83,7 +89,6 @@ class Kubecost(pulumi.ComponentResource):
             )
             for policy, spec in _network_policies(settings).items()
         ]
-        chart = settings.chart.resolved
         values = kubecost_values if settings.is_v3 else cost_analyzer_values
         Release(
             name,
@@ -94,6 +99,8 @@ class Kubecost(pulumi.ComponentResource):
             repository_opts=RepositoryOptsArgs(repo=chart.repo) if chart.source is Source.REPOSITORY else None,
             values=values(settings, cluster_id=settings.cluster_id or args.default_cluster_id, labels=labels.metadata),
             create_namespace=False,
+            # Only its controller uses the chart's resource definition, which would outlive the release.
+            skip_crds=not settings.components.cluster_controller.enabled,
             skip_await=False,
             timeout=settings.timeout_seconds,
             # Not atomic: a release that does not become ready stays, to be looked at, and the next `up` upgrades it.

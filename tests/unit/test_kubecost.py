@@ -298,7 +298,7 @@ def component(tmp_path: Path, config: dict[str, Any]) -> tuple[dict[str, Recorde
             kubecost = Kubecost("kubecost", KubecostArgs(
                 settings=KubecostSettings.model_validate({config!r}),
                 cluster=Cluster(kubernetes_version="1.36"),
-                labels=Labels(app="kubecost", component="cost-monitoring", tier="platform", version="v1",
+                labels=Labels(app="shop", component="shop", tier="backend", version="v1",
                               project="cloudmart", team="platform", cost_center="CC-2001"),
                 default_cluster_id="cloudmart-dev"))
             pulumi.export("namespace", kubecost.namespace)
@@ -361,10 +361,17 @@ def test_pods_start_only_once_the_namespace_is_fenced(tmp_path: Path) -> None:
 
 def test_kubecost_is_billed_to_its_own_cost_center_where_the_stack_gives_it_one(tmp_path: Path) -> None:
     found, _ = component(tmp_path, {"costCenter": "CC-9", "clusterId": "eu-1"})
-    assert found["Namespace kubecost"].inputs["metadata"]["labels"]["cost-center"] == "CC-9"
+    labels = found["Namespace kubecost"].inputs["metadata"]["labels"]
+    assert (labels["app"], labels["cost-center"]) == ("kubecost", "CC-9")
     values = found["Release kubecost"].inputs["values"]
     assert values["global"]["additionalLabels"] == PAYER | {"cost-center": "CC-9"}
     assert values["global"]["clusterId"] == "eu-1"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_resource_definition_outlives_a_release_that_does_not_use_it(tmp_path: Path, enabled: bool) -> None:
+    found, _ = component(tmp_path, {"components": {"clusterController": SMALL | {"enabled": enabled}}})
+    assert found["Release kubecost"].inputs["skipCrds"] is not enabled
 
 
 @pytest.mark.parametrize("protect", [True, False])
