@@ -135,6 +135,8 @@ class LocalCluster:
 
     def reset(self, progress: Progress, runtime: Runtime = "binary") -> ClusterInfo:
         """Delete the cluster with everything it holds and make it anew."""
+        if runtime == "kind":
+            _container_runtime()  # where there is none, nothing is deleted
         with self._locked(progress):
             self._delete()
             return self._start(progress, runtime)
@@ -491,7 +493,10 @@ class LocalCluster:
             except BlockingIOError:
                 progress("another command is at work on the local cluster: waiting for it")
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+            try:
+                yield
+            except OSError as error:  # no room left, no permission: the person's to mend
+                raise UserError(f"{error.filename or self.directory}: {error.strerror}") from error
 
     # --- real pods, where there is Docker or Podman -------------------------------------------------------------------
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import socket
 import stat
@@ -60,6 +62,15 @@ def test_a_full_disk_is_named_before_anything_is_made(tmp_path: Path, monkeypatc
         LocalCluster(tmp_path).start(no_progress)
 
 
+def test_a_disk_that_fills_up_meanwhile_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "file"))
+
+    monkeypatch.setattr(toolchain, "ensure", full)
+    with pytest.raises(UserError, match=r"file: No space left on device"):
+        LocalCluster(tmp_path).start(no_progress)
+
+
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / ".local").write_text("a file where a directory belongs")
     with pytest.raises(UserError, match=r"\.local"):
@@ -85,7 +96,7 @@ def test_another_runtime_than_the_recorded_one_is_refused(tmp_path: Path) -> Non
         cluster.start(no_progress)
 
 
-def test_kind_without_a_container_engine_is_refused_before_anything_is_built(
+def test_kind_without_a_container_engine_is_refused_before_anything_is_built_or_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engines = tmp_path / "bin"
@@ -94,8 +105,13 @@ def test_kind_without_a_container_engine_is_refused_before_anything_is_built(
     docker.write_text("#!/bin/sh\nexit 1\n")
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", f"{engines}:/bin")
+    cluster = LocalCluster(tmp_path)
     with pytest.raises(UserError, match="needs Docker or Podman"):
-        LocalCluster(tmp_path).start(no_progress, "kind")
+        cluster.start(no_progress, "kind")
+    (cluster.directory / "data").write_text("precious")
+    with pytest.raises(UserError, match="needs Docker or Podman"):
+        cluster.reset(no_progress, "kind")
+    assert (cluster.directory / "data").read_text() == "precious"
 
 
 def test_delete_removes_its_own_directory_and_never_follows_a_link(tmp_path: Path) -> None:
