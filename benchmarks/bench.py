@@ -239,7 +239,7 @@ def page(rows: list[tuple[int, int, Times]], command: float) -> str:
         "## What was tried",
         "",
         "- Pulumi's own wait for outputs looks at all that are left for each one that is done: quadratic. Waiting for",
-        "  all of them first, and collecting no garbage while the program runs, took 4,553 resources from 30 s to 11 s.",
+        "  all of them first, and collecting no garbage while the program runs, took 4,553 resources from 30 to 11 s.",
         "- Registrations are answered in the event loop's own thread: the same order on every run, and no switches.",
         "- Schemas are compiled once a kind, by a validator in Rust; the package with the data is not imported.",
         "- The policies' own servicer converts each resource anew for each rule; calling the rules does not.",

@@ -46,9 +46,10 @@ from typing import Any, TypeAlias
 import pulumi
 import yaml
 from google.protobuf import empty_pb2, struct_pb2
+from pulumi.runtime import resource as pulumi_resource
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockMonitor, MockResourceArgs, Mocks
-from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.proto import resource_pb2, source_pb2
 from pulumi.runtime.settings import set_root_resource
 
 from cloudmart.errors import UserError
@@ -263,6 +264,9 @@ def run_program(program: Callable[[], None]) -> None:
     # time with 4,500 resources, and saved 10 % of the memory.
     collecting = gc.isenabled()
     gc.disable()
+    # The SDK tells the engine from which lines of the program each resource comes, at a sixth of the time. No engine.
+    positions = pulumi_resource._get_stack_trace
+    pulumi_resource._get_stack_trace = source_pb2.StackTrace
     try:
         loop.run_until_complete(pulumi.runtime.run_in_stack(run_and_settle))
     finally:
@@ -272,6 +276,7 @@ def run_program(program: Callable[[], None]) -> None:
             task.cancel()
         if pending:
             loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        pulumi_resource._get_stack_trace = positions
         if collecting:
             gc.enable()
         noise.setLevel(level)
