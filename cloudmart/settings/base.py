@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, Strict, model_validator
 from pydantic.alias_generators import to_camel
@@ -49,6 +49,27 @@ class Model(BaseModel):
     """Base of the tree: immutable, and nothing unknown gets in. Keys are camelCase in YAML, snake_case in Python."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _merge_over_defaults(cls, given: Any) -> Any:
+        # So that `storage: {size: 1Gi}` changes the size and keeps the rest of what the model says of storage.
+        if not isinstance(given, dict):
+            return given
+        merged = dict(given)
+        for name, field in cls.model_fields.items():
+            key = field.alias or name
+            if isinstance(field.default, BaseModel) and isinstance(part := given.get(key), dict):
+                merged[key] = _over(field.default.model_dump(by_alias=True, exclude_unset=True), part)
+        return merged
+
+
+def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in given.items():
+        below = merged.get(key)
+        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
 
 
 class Amounts(Model):

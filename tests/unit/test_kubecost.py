@@ -119,7 +119,6 @@ def unknown_keys(values: dict[str, Any], known: dict[str, Any], path: str = "") 
         ({"chart": {"name": "cost-analyzer"}, "federatedStorageSecret": "bucket"}, "does not work with"),
         ({"chart": {"name": "cost-analyzer"}, "imageRegistry": "a.example"}, "imageRegistry works with chart kubecost"),
         ({"components": {"aggregator": SMALL, "networkCosts": SMALL}}, "Extra inputs are not permitted"),
-        ({"components": {"forecasting": SMALL}}, "components.forecasting.enabled"),
         ({"clusterId": "a b"}, "String should match pattern"),
         ({"storage": {"database": "-1Gi"}}, "expected a memory or storage quantity"),
         ({"retention": {"hours": 0}}, "greater than or equal to 1"),
