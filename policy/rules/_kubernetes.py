@@ -137,7 +137,7 @@ def texts(value: Any, *path: str) -> Any:
 
 def number(value: Any) -> str:
     """A number as people write it: the engine sends every number as a float."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def text_or(value: Any, default: str) -> str:

@@ -44,15 +44,16 @@ def _ratio(found: Object, config: Config) -> Iterator[Finding]:
             written: list[Any] = [get(container.body, "resources", side, resource) for side in ("requests", "limits")]
             if None in written or UNKNOWN in written:
                 continue
-            request, limit = (_amount(resource, number(value)) for value in written)
+            asked, most = map(number, written)
+            request, limit = _amount(resource, asked), _amount(resource, most)
             if request is None or limit is None or request == 0:
                 continue
             ratio = limit / request
             if ratio < 1:
-                yield Finding(f"{resource} limit {written[1]} is below the request {written[0]}", container.where)
+                yield Finding(f"{resource} limit {most} is below the request {asked}", container.where)
             elif ratio > Decimal(str(allowed)):
                 yield Finding(
-                    f"{resource} limit {written[1]} is {ratio:.3g} times the request {written[0]} "
+                    f"{resource} limit {most} is {ratio:.3g} times the request {asked} "
                     f"(at most {number(allowed)} times)",
                     container.where,
                 )

@@ -26,6 +26,9 @@ NAMES = [policy.name for policy in policies()]
 ROOT = PACK.parent
 
 
+BIG = {"cpu": 2, "memory": 1_234_567_891}
+
+
 def _bad_stack() -> list[Resource]:
     """Something for nearly every rule to find."""
     container = {
@@ -37,6 +40,8 @@ def _bad_stack() -> list[Resource]:
     stack = {resource.type.rsplit(":", 1)[1]: resource for resource in good_stack()}
     return [
         stack["Deployment"].with_("spec.template.spec.initContainers", [container]).without("metadata.labels"),
+        # Numbers, which the engine sends as floats.
+        workload("StatefulSet", "numbers").with_("spec.template.spec.containers.0.resources.limits", BIG),
         stack["Service"].with_("spec.type", "NodePort"),
         stack["HorizontalPodAutoscaler"].with_("spec.maxReplicas", 1).unknown("spec.minReplicas"),
         stack["PodDisruptionBudget"].with_("spec.selector.matchLabels.app", "other"),
@@ -289,6 +294,7 @@ def test_the_process_says_over_grpc_what_the_evaluation_in_process_says(way: str
     ]
     expected = [(said.rule, said.level, said.urn, said.message) for said in evaluate(resources, config)]
     assert len({rule for rule, *_ in expected}) > 8
+    assert any("memory limit 1234567891 is 9.2 times" in message for *_, message in expected)
     assert sorted(found) == sorted(expected)
 
 
