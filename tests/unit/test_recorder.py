@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import textwrap
 from pathlib import Path
 
 import pulumi
+import pulumi.runtime.resource
 import pytest
 
 from cloudmart.errors import UserError
@@ -207,11 +209,16 @@ def test_roots_and_stacks_do_not_mix_in_one_process(tmp_path: Path) -> None:
         (root / "parts").mkdir()
         (root / "parts/__init__.py").touch()
         (root / "parts/names.py").write_text(f"NAME = {root.name!r}\n")
-    state = (sys.argv, list(sys.path), dict(os.environ), Path.cwd(), pulumi.runtime.settings.get_monitor())
+
+    def state() -> tuple[object, ...]:
+        sdk = (pulumi.runtime.settings.get_monitor(), pulumi.runtime.resource._get_stack_trace)
+        return (sys.argv, list(sys.path), dict(os.environ), Path.cwd(), gc.isenabled(), sdk)
+
+    before = state()
     outputs = [record("dev", root).outputs for root in (*roots, roots[0])]
     assert outputs == [{"name": n, "colour": n} for n in ("base", "head", "base")]
     assert "parts" not in sys.modules
-    assert (sys.argv, list(sys.path), dict(os.environ), Path.cwd(), pulumi.runtime.settings.get_monitor()) == state
+    assert state() == before
 
 
 def test_a_user_error_of_the_program_comes_out_as_itself(tmp_path: Path) -> None:
