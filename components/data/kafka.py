@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import uuid
-
 import pulumi
-import pulumi_random as random
-from pulumi_kubernetes.core.v1 import (
-    ConfigMapVolumeSourceArgs,
-    ContainerArgs,
-    EnvVarArgs,
-    ProbeArgs,
-    TCPSocketActionArgs,
-    VolumeArgs,
-    VolumeMountArgs,
-)
+from pulumi_kubernetes.core.v1 import ContainerArgs, ProbeArgs, TCPSocketActionArgs, VolumeMountArgs
 
 from cloudmart.settings.data import KafkaSettings
 from components.connection import Connection, SecretRef
@@ -24,43 +12,48 @@ from components.data.store import ExporterNeeds, Pod, StoreComponent
 
 _USER = 1000
 _DATA = "/var/lib/kafka/data"
+#: A folder of its own: in the root of a claim some file systems keep lost+found, which Kafka takes for a topic.
+_LOGS = f"{_DATA}/kraft"
 _CONFIG = "/etc/cloudmart"
 _BIN = "/opt/kafka/bin"
 _MECHANISM = "SCRAM-SHA-512"
+_CREDENTIALS_FILE = "credentials.properties"
 _TMP = "/tmp"  # noqa: S108 - the container's
 #: For the broker's own use, its command line clients and the exporter. Bound to loopback, so that nobody outside the
 #: pod gets past the password.
 _INTERNAL = "127.0.0.1:9094"
 _CONTROLLER = "127.0.0.1:9093"
 
-# The image's own logs to files under /opt/kafka/logs as well, hour by hour and without end.
+# The image's own logs to files under /opt/kafka/logs as well, hour by hour and without end. To standard error, because
+# the standard output of the tools is their answer.
 _LOG4J = """\
 Configuration:
   status: warn
   Appenders:
     Console:
-      name: STDOUT
+      name: CONSOLE
+      target: SYSTEM_ERR
       PatternLayout:
         pattern: "[%d] %p %m (%c)%n"
   Loggers:
     Root:
       level: info
       AppenderRef:
-        - ref: STDOUT
+        - ref: CONSOLE
 """
 
-# Formats an empty claim and leaves a formatted one alone. `=` in the arguments because a cluster id may begin with a
-# dash. The password is in the arguments of this one short process, in a container of its own, because the tool takes it
-# nowhere else; what it prints is dropped, because it prints the verifier that it makes of the password.
+# A claim keeps the cluster's identity, so that it can be taken up again by a stack that never saw it. An empty one gets
+# a new identity; `=`, because one may begin with a dash.
 _FORMAT = f"""\
-exec {_BIN}/kafka-storage.sh format --ignore-formatted --standalone \
---config={_CONFIG}/server.properties --cluster-id="$CLUSTER_ID" \
---add-scram="{_MECHANISM}=[name=$KAFKA_USERNAME,password=$KAFKA_PASSWORD]" >/dev/null
+set -e
+test -e {_LOGS}/meta.properties && exit
+exec {_BIN}/kafka-storage.sh format --standalone --config={_CONFIG}/server.properties \
+--cluster-id="$({_BIN}/kafka-storage.sh random-uuid)"
 """
 
 
 class Kafka(StoreComponent[KafkaSettings]):
-    """``cloudmart:data:Kafka``: a :class:`StoreComponent`, and RandomUuid ``kafka-cluster-id``.
+    """``cloudmart:data:Kafka``: a :class:`StoreComponent`.
 
     One node is broker and controller. Clients authenticate with SCRAM-SHA-512, as they do at Strimzi and at the managed
     services, so that a change of mode changes no client.
@@ -109,8 +102,7 @@ sasl.enabled.mechanisms={_MECHANISM}
 listener.name.client.scram-sha-512.sasl.jaas.config=\
 org.apache.kafka.common.security.scram.ScramLoginModule required;
 
-# A folder of its own: in the root of a claim some file systems keep lost+found, which Kafka takes for a topic.
-log.dirs={_DATA}/kraft
+log.dirs={_LOGS}
 log.retention.hours={settings.retention_hours}
 num.partitions={settings.partitions}
 auto.create.topics.enable={str(settings.auto_create_topics).lower()}
@@ -126,19 +118,11 @@ share.coordinator.state.topic.min.isr=1
 """,
         }
 
-    def _secret_data(self, password: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:  # noqa: ARG002
-        return {"username": self._settings.user}
-
-    def _cluster_id(self) -> pulumi.Output[str]:
-        """Kafka's form of a UUID: base64 for URLs, without padding, 22 characters. It stands in the claim, and a broker
-        with another one refuses to start."""
-        generated = random.RandomUuid(
-            f"{self._name}-cluster-id",
-            opts=pulumi.ResourceOptions(parent=self, protect=self._settings.protect),
-        )
-        return generated.result.apply(
-            lambda text: base64.urlsafe_b64encode(uuid.UUID(text).bytes).rstrip(b"=").decode("ascii")
-        )
+    def _secret_data(self, password: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:
+        data: dict[str, pulumi.Input[str]] = {"username": self._settings.user}
+        if self._settings.external is None:
+            data[_CREDENTIALS_FILE] = pulumi.Output.concat(f"{_MECHANISM}=password=", password, "\n")
+        return data
 
     def _pod(self, config: str) -> Pod:
         settings = self._settings
@@ -158,26 +142,22 @@ share.coordinator.state.topic.min.isr=1
             image=settings.image.reference,
             image_pull_policy="IfNotPresent",
             command=["bash", "-c", _FORMAT],
-            env=[
-                *store.plain({**logging, "KAFKA_HEAP_OPTS": "-Xmx128m", "KAFKA_USERNAME": settings.user}),
-                EnvVarArgs(name="CLUSTER_ID", value=self._cluster_id()),
-                store.from_secret("KAFKA_PASSWORD", self._name, store.PASSWORD_KEY),
-            ],
+            env=store.plain({**logging, "KAFKA_HEAP_OPTS": "-Xmx128m"}),
             # The scheduler takes the larger of this and the broker's, so it costs nothing.
             resources=store.resources(settings.resources),
             security_context=store.locked_down(),
             volume_mounts=mounts,
         )
-        # The store's own client, until it has answered once. After that a JVM every few seconds would take more than
-        # the broker does when it is idle, and the memory for it from the page cache: an open port has to do.
-        started = [
-            "env",
-            # Without these the client would take the broker's heap a second time.
-            "KAFKA_HEAP_OPTS=-Xmx64m",
-            "KAFKA_JVM_PERFORMANCE_OPTS=-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
-            f"{_BIN}/kafka-broker-api-versions.sh",
-            f"--bootstrap-server={_INTERNAL}",
-        ]
+        # The store's own client, until it has succeeded once: it sets the password, so that the broker has the one of
+        # the Secret whatever the claim remembers. After that a JVM every few seconds would take more than the broker
+        # does when it is idle, and its memory from the page cache: an open port has to do.
+        started = (
+            # Without the first two the client would take the broker's heap a second time. Its output would stand in the
+            # pod's events, and it quotes a password that it does not like: dropped.
+            "KAFKA_HEAP_OPTS=-Xmx64m KAFKA_JVM_PERFORMANCE_OPTS='-XX:+UseSerialGC -XX:TieredStopAtLevel=1' "
+            f"{_BIN}/kafka-configs.sh --bootstrap-server={_INTERNAL} --alter --entity-type=users "
+            f"--entity-name={settings.user} --add-config-file={_CONFIG}/{_CREDENTIALS_FILE} >/dev/null 2>&1"
+        )
 
         def listening(period: int, failures: int) -> ProbeArgs:
             return ProbeArgs(
@@ -191,7 +171,7 @@ share.coordinator.state.topic.min.isr=1
             user=_USER,
             data_path=_DATA,
             scratch=scratch,
-            volumes=[VolumeArgs(name="config", config_map=ConfigMapVolumeSourceArgs(name=config))],
+            volumes=[store.files_and_secret(config, self._name, _CREDENTIALS_FILE)],
             init_containers=[formatter],
             # A clean shutdown flushes and closes every segment; without it the next start checks them all.
             grace_seconds=120,
@@ -214,7 +194,7 @@ share.coordinator.state.topic.min.isr=1
                 ports=[self._server_port],
                 resources=store.resources(settings.resources),
                 # Five minutes, and each try has the time that a JVM takes to start on a busy node.
-                startup_probe=store.exec_probe(started, period=10, timeout=15, failures=30),
+                startup_probe=store.exec_probe(["bash", "-c", started], period=10, timeout=15, failures=30),
                 readiness_probe=listening(period=5, failures=3),
                 liveness_probe=listening(period=10, failures=6),
                 security_context=store.locked_down(),

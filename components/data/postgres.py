@@ -17,15 +17,24 @@ _DATA = "/var/lib/postgresql"
 _PGDATA = f"{_DATA}/18/docker"
 _SUPERUSER_KEY = "superuser-password"
 
-#: Run once, by the entrypoint, when the data folder is empty. psql reads the password from its environment, so that it
-#: is in no argument and no file. The role may read statistics, for the exporter.
-_INIT_SQL = """\
+_SQL_FOLDER = "/etc/cloudmart"
+_SQL = "application.sql"
+
+#: Run at every start, so that the server has the passwords of the Secret whatever the claim remembers. psql reads them
+#: from its environment: they are in no argument and no file. The role may read statistics, for the exporter.
+_APPLICATION_SQL = """\
+\\set ON_ERROR_STOP on
+\\getenv superuser_password POSTGRES_PASSWORD
 \\getenv role APP_USER
 \\getenv password APP_PASSWORD
 \\getenv database APP_DATABASE
-CREATE ROLE :"role" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'password';
+ALTER ROLE postgres PASSWORD :'superuser_password';
+SELECT format('CREATE ROLE %I', :'role')
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \\gexec
+ALTER ROLE :"role" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'password';
 GRANT pg_monitor TO :"role";
-CREATE DATABASE :"database" OWNER :"role";
+SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'role')
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \\gexec
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
 """
 
@@ -64,7 +73,7 @@ class Postgres(StoreComponent[PostgresSettings]):
         )
 
     def _files(self) -> dict[str, str]:
-        return {"10-application.sql": _INIT_SQL}
+        return {_SQL: _APPLICATION_SQL}
 
     def _secret_data(self, password: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:  # noqa: ARG002
         data: dict[str, pulumi.Input[str]] = {"username": self._settings.user}
@@ -86,11 +95,13 @@ class Postgres(StoreComponent[PostgresSettings]):
         # Over TCP, because while the entrypoint prepares a new data folder its temporary server listens on the socket
         # only; `pg_isready` needs no password.
         ready = ["pg_isready", "--host=127.0.0.1", f"--port={self.PORT}", "--username=postgres", "--dbname=postgres"]
+        # Over the socket, where the server asks the kernel who is calling instead of asking for a password.
+        provide = f"psql --no-psqlrc --quiet --username=postgres --dbname=postgres --file={_SQL_FOLDER}/{_SQL}"
         return Pod(
             user=_USER,
             data_path=_DATA,
             scratch=scratch,
-            volumes=[VolumeArgs(name="init", config_map=ConfigMapVolumeSourceArgs(name=config))],
+            volumes=[VolumeArgs(name="config", config_map=ConfigMapVolumeSourceArgs(name=config))],
             # "Fast shutdown" (the image's stop signal is SIGINT) ends with a checkpoint of the dirty buffers.
             grace_seconds=120,
             container=ContainerArgs(
@@ -117,8 +128,8 @@ class Postgres(StoreComponent[PostgresSettings]):
                             "PGDATA": _PGDATA,
                             "POSTGRES_USER": "postgres",
                             "POSTGRES_DB": "postgres",
-                            # initdb would trust everybody who is in the pod.
-                            "POSTGRES_INITDB_ARGS": "--auth-local=scram-sha-256 --auth-host=scram-sha-256",
+                            # initdb would trust everybody in the pod. `peer` trusts the server's own user only.
+                            "POSTGRES_INITDB_ARGS": "--auth-local=peer --auth-host=scram-sha-256",
                             "APP_USER": settings.user,
                             "APP_DATABASE": settings.database,
                         }
@@ -129,14 +140,16 @@ class Postgres(StoreComponent[PostgresSettings]):
                 ports=[self._server_port],
                 resources=store.resources(settings.resources),
                 # Five minutes: after a crash the server replays its log before it lets anybody in.
-                startup_probe=store.exec_probe(ready, period=5, timeout=3, failures=60),
+                startup_probe=store.exec_probe(
+                    ["bash", "-c", f"{' '.join(ready)} && {provide}"], period=5, timeout=5, failures=60
+                ),
                 readiness_probe=store.exec_probe(ready, period=5, timeout=3, failures=3),
                 # Patient: a restart under load costs a recovery, and mends little that waiting does not.
                 liveness_probe=store.exec_probe(ready, period=10, timeout=5, failures=6),
                 security_context=store.locked_down(),
                 volume_mounts=[
                     *self._mounts(_DATA, scratch),
-                    VolumeMountArgs(name="init", mount_path="/docker-entrypoint-initdb.d", read_only=True),
+                    VolumeMountArgs(name="config", mount_path=_SQL_FOLDER, read_only=True),
                 ],
             ),
         )

@@ -3,16 +3,7 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_kubernetes.core.v1 import (
-    ConfigMapProjectionArgs,
-    ContainerArgs,
-    KeyToPathArgs,
-    ProjectedVolumeSourceArgs,
-    SecretProjectionArgs,
-    VolumeArgs,
-    VolumeMountArgs,
-    VolumeProjectionArgs,
-)
+from pulumi_kubernetes.core.v1 import ContainerArgs, VolumeMountArgs
 
 from cloudmart.settings.data import RedisSettings
 from components.connection import Connection, SecretRef
@@ -83,27 +74,12 @@ tcp-keepalive 60
         client = ["redis-cli", "-h", "127.0.0.1", "-p", str(self.PORT)]
         # `-e` makes an error reply a failure: while it loads its data the server answers every command with one.
         ready = [*client, "-e", "ping"]
-        configuration = VolumeArgs(
-            name="config",
-            projected=ProjectedVolumeSourceArgs(
-                default_mode=0o440,
-                sources=[
-                    VolumeProjectionArgs(config_map=ConfigMapProjectionArgs(name=config)),
-                    VolumeProjectionArgs(
-                        secret=SecretProjectionArgs(
-                            name=store.credentials_name(self._name),
-                            items=[KeyToPathArgs(key=_AUTH_FILE, path=_AUTH_FILE)],
-                        )
-                    ),
-                ],
-            ),
-        )
         return Pod(
             user=_USER,
             data_path=_DATA,
             # Redis writes to its data folder alone.
             scratch={},
-            volumes=[configuration],
+            volumes=[store.files_and_secret(config, self._name, _AUTH_FILE)],
             grace_seconds=60,
             container=ContainerArgs(
                 name=self._name,

@@ -20,6 +20,7 @@ from pulumi_kubernetes.apps.v1 import (
 from pulumi_kubernetes.core.v1 import (
     CapabilitiesArgs,
     ConfigMap,
+    ConfigMapProjectionArgs,
     ContainerArgs,
     ContainerPortArgs,
     EmptyDirVolumeSourceArgs,
@@ -27,6 +28,7 @@ from pulumi_kubernetes.core.v1 import (
     EnvVarSourceArgs,
     ExecActionArgs,
     HTTPGetActionArgs,
+    KeyToPathArgs,
     LocalObjectReferenceArgs,
     PersistentVolumeClaimArgs,
     PersistentVolumeClaimSpecArgs,
@@ -34,10 +36,12 @@ from pulumi_kubernetes.core.v1 import (
     PodSpecArgs,
     PodTemplateSpecArgs,
     ProbeArgs,
+    ProjectedVolumeSourceArgs,
     ResourceRequirementsArgs,
     SeccompProfileArgs,
     Secret,
     SecretKeySelectorArgs,
+    SecretProjectionArgs,
     SecurityContextArgs,
     Service,
     ServiceAccount,
@@ -45,6 +49,7 @@ from pulumi_kubernetes.core.v1 import (
     ServiceSpecArgs,
     VolumeArgs,
     VolumeMountArgs,
+    VolumeProjectionArgs,
     VolumeResourceRequirementsArgs,
 )
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
@@ -417,6 +422,23 @@ def scratch_name(path: str) -> str:
 def scratch(size: str, in_memory: bool = False) -> EmptyDirVolumeSourceArgs:
     """A writable folder that is gone with the pod. `size` is what it may hold before the pod is evicted."""
     return EmptyDirVolumeSourceArgs(size_limit=size, medium="Memory" if in_memory else None)
+
+
+def files_and_secret(config: str, store: str, key: str) -> VolumeArgs:
+    """Volume ``config``: the ConfigMap's files and one key of the store's Secret, in one folder, readable by the group
+    of the pod alone."""
+    return VolumeArgs(
+        name="config",
+        projected=ProjectedVolumeSourceArgs(
+            default_mode=0o440,
+            sources=[
+                VolumeProjectionArgs(config_map=ConfigMapProjectionArgs(name=config)),
+                VolumeProjectionArgs(
+                    secret=SecretProjectionArgs(name=credentials_name(store), items=[KeyToPathArgs(key=key, path=key)])
+                ),
+            ],
+        ),
+    )
 
 
 def from_secret(variable: str, store: str, key: str) -> EnvVarArgs:

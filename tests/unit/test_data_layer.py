@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -217,12 +217,14 @@ def test_claims_outlive_their_workload_and_say_who_pays(everything: Recording) -
 
 
 def test_protection_covers_what_holds_the_data_and_what_opens_it(everything: Recording, single: Recording) -> None:
-    generated = ("RandomPassword", "RandomUuid")
-
     def guarded(recording: Recording) -> dict[str, bool]:
-        return {r.name: r.protect for r in recording.resources if r.kind == "StatefulSet" or r.type.endswith(generated)}
+        return {
+            r.name: r.protect
+            for r in recording.resources
+            if r.kind == "StatefulSet" or r.type.endswith("RandomPassword")
+        }
 
-    assert len(guarded(everything)) == 3 + 4 + 1
+    assert len(guarded(everything)) == 3 + 4
     assert all(guarded(everything).values())
     assert not any(guarded(single).values())
 
@@ -255,7 +257,7 @@ def test_only_declared_callers_and_the_scraping_namespace_reach_a_store_and_it_c
 
 
 def test_probes_run_the_stores_own_client_and_carry_no_password(single: Recording) -> None:
-    clients = {"postgres": "pg_isready", "redis": "redis-cli", "kafka": "kafka-broker-api-versions.sh"}
+    clients = {"postgres": "pg_isready", "redis": "redis-cli", "kafka": "kafka-configs.sh"}
     for store, client in clients.items():
         server = pod(single, store)["containers"][0]
         assert {"startupProbe", "readinessProbe", "livenessProbe"} <= server.keys()
@@ -264,13 +266,14 @@ def test_probes_run_the_stores_own_client_and_carry_no_password(single: Recordin
         assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
     # While the entrypoint prepares a new data folder, its temporary server answers on the socket but not over TCP.
     assert "--host=127.0.0.1" in pod(single, "postgres")["containers"][0]["readinessProbe"]["exec"]["command"]
+    assert "--host=127.0.0.1" in pod(single, "postgres")["containers"][0]["startupProbe"]["exec"]["command"][-1]
     # An error reply, such as "loading", must not count as ready; for being alive it has to do.
     redis = pod(single, "redis")["containers"][0]
     assert "-e" in redis["readinessProbe"]["exec"]["command"]
     assert "-e" not in redis["livenessProbe"]["exec"]["command"]
     # The client inherits the broker's environment: with the broker's heap it would break the memory limit.
     command = pod(single, "kafka")["containers"][0]["startupProbe"]["exec"]["command"]
-    assert any(part.startswith("KAFKA_HEAP_OPTS=-Xmx64m") for part in command)
+    assert command[-1].startswith("KAFKA_HEAP_OPTS=-Xmx64m ")
 
 
 def test_service_links_are_off_because_kafkas_scripts_read_every_variable_that_begins_with_kafka(
@@ -304,20 +307,46 @@ def test_kafka_runs_without_zookeeper_and_lets_only_authenticated_clients_in_fro
     assert config["offsets.topic.replication.factor"] == "1"
 
 
-def test_the_cluster_id_of_kafka_is_a_uuid_in_the_form_that_kafka_reads(single: Recording) -> None:
+def test_a_claim_of_kafka_keeps_its_identity_and_only_an_empty_one_is_formatted(single: Recording) -> None:
     (formatter,) = pod(single, "kafka")["initContainers"]
-    cluster_id = env(formatter)["CLUSTER_ID"]
-    assert len(cluster_id) == 22
-    assert len(base64.urlsafe_b64decode(cluster_id + "==")) == 16
-    assert '--cluster-id="$CLUSTER_ID"' in formatter["command"][-1]
+    check, formats = formatter["command"][-1].index("test -e"), formatter["command"][-1].index(" format ")
+    assert check < formats
+    assert f"{properties(single)['log.dirs']}/meta.properties && exit" in formatter["command"][-1]
+    assert not any("valueFrom" in entry for entry in formatter["env"]), "formatting needs no secret"
 
 
-def test_what_kafkas_format_prints_is_dropped_because_it_prints_the_verifier_of_the_password(
+def test_every_start_sets_the_passwords_of_the_secret_so_that_a_claim_cannot_lock_its_services_out(
     single: Recording,
 ) -> None:
+    postgres = pod(single, "postgres")["containers"][0]
+    assert "--file=/etc/cloudmart/application.sql" in postgres["startupProbe"]["exec"]["command"][-1]
+    sql = kind(single, "ConfigMap")["postgres-config"].inputs["data"]["application.sql"]
+    for variable in re.findall(r"getenv \w+ (\w+)", sql):
+        assert variable in env(postgres)
+    for role in ("postgres", ':"role"'):
+        assert re.search(rf"ALTER ROLE {role} .*PASSWORD :'", sql)
+
+    kafka = pod(single, "kafka")
+    assert (
+        "--add-config-file=/etc/cloudmart/credentials.properties"
+        in (kafka["containers"][0]["startupProbe"]["exec"]["command"][-1])
+    )
+    (config,) = [v for v in kafka["volumes"] if v["name"] == "config"]
+    key = "credentials.properties"
+    assert {"secret": {"name": "kafka-credentials", "items": [{"key": key, "path": key}]}} in (
+        config["projected"]["sources"]
+    )
+
+
+def test_what_kafkas_client_prints_stays_out_of_the_pods_events_because_it_quotes_passwords(single: Recording) -> None:
+    command = pod(single, "kafka")["containers"][0]["startupProbe"]["exec"]["command"][-1]
+    assert command.endswith(">/dev/null 2>&1")
+
+
+def test_logs_of_kafka_leave_standard_output_to_the_answers_of_its_tools(single: Recording) -> None:
     (formatter,) = pod(single, "kafka")["initContainers"]
-    assert formatter["command"][-1].rstrip().endswith(">/dev/null")
-    assert "KAFKA_PASSWORD" not in env(pod(single, "kafka")["containers"][0])
+    assert '--cluster-id="$(' in formatter["command"][-1]
+    assert "target: SYSTEM_ERR" in kind(single, "ConfigMap")["kafka-config"].inputs["data"]["log4j2.yaml"]
 
 
 def test_redis_reads_its_password_from_a_mounted_secret_and_not_from_its_arguments(single: Recording) -> None:
@@ -335,7 +364,7 @@ def test_services_do_not_get_the_superuser_of_postgres(single: Recording) -> Non
     outputs = single.outputs["postgres"]
     assert outputs["env"]["DB_USER"] == "cloudmart"
     assert outputs["secrets"] == {"DB_PASSWORD": ["postgres-credentials", "password"]}
-    assert "NOSUPERUSER" in kind(single, "ConfigMap")["postgres-config"].inputs["data"]["10-application.sql"]
+    assert "NOSUPERUSER" in kind(single, "ConfigMap")["postgres-config"].inputs["data"]["application.sql"]
     server = env(pod(single, "postgres")["containers"][0])
     assert server["POSTGRES_PASSWORD"]["secretKeyRef"]["key"] == "superuser-password"
 
