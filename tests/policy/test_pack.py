@@ -294,7 +294,7 @@ def test_the_process_says_over_grpc_what_the_evaluation_in_process_says(way: str
     ]
     expected = [(said.rule, said.level, said.urn, said.message) for said in evaluate(resources, config)]
     assert len({rule for rule, *_ in expected}) > 8
-    assert any("memory limit 1234567891 is 9.2 times" in message for *_, message in expected)
+    assert any("memory limit 1234567891 is 9.20 times" in message for *_, message in expected)
     assert sorted(found) == sorted(expected)
 
 
