@@ -249,9 +249,10 @@ class _Watcher:
                 self._advice.add(line)
                 self._progress(line)
         if (said := event.diagnostic_event) is not None and said.severity == "error":
-            text = _plain(said.message)
-            if text and text not in self.errors:
-                self.errors.append(_resource(said.urn) + text)
+            text = _resource(said.urn) + _plain(said.message)
+            # One failure cancels what is under way elsewhere, and the whole update: echoes, not reasons.
+            if text and text not in (*self.errors, "update failed") and not text.endswith("context canceled"):
+                self.errors.append(text)
 
 
 def _resource(urn: str | None) -> str:
@@ -275,7 +276,8 @@ def _violation(message: str) -> str:
 
 
 def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("stdout:")]
+    lines = [line.strip().removeprefix("stderr:").strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("stdout:")]
     errors = [line for line in lines if line.startswith("error:")]
     return (errors or lines or ["the Pulumi CLI failed without a word"])[-1].removeprefix("error: ")
 

@@ -1,0 +1,231 @@
+"""Deployment without a cluster: what is decided before anything is sent, and how failure is told."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pulumi import automation
+from pulumi.automation import events
+
+from cloudmart.cluster.kubectl import Kubectl, KubectlError
+from cloudmart.deploy import applyset, engine, up
+from cloudmart.deploy.engine import Engine, NoCli, PolicyViolated, passphrase_file
+from cloudmart.errors import UserError
+from cloudmart.preview.recorder import Generated, record
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "policy").mkdir()
+    for name in ("Pulumi.yaml", "Pulumi.dev.yaml", "policy/PulumiPolicy.yaml"):
+        (tmp_path / name).write_text((CHECKOUT / name).read_text())
+    return tmp_path
+
+
+def an_engine(root: Path, **overrides: Mapping[str, Any]) -> Engine:
+    return Engine(
+        cli=automation.PulumiCommand.__new__(automation.PulumiCommand),
+        root=root,
+        stack="dev",
+        kubeconfig=None,
+        overrides={f"cloudmart:{key}": value for key, value in overrides.items()},
+    )
+
+
+def test_the_passphrase_is_for_its_owner_alone_and_is_made_once(tmp_path: Path) -> None:
+    path = passphrase_file(tmp_path)
+    first = path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(first) >= 32
+    assert passphrase_file(tmp_path).read_text() == first
+    assert [entry.name for entry in path.parent.iterdir()] == ["passphrase"]
+
+
+def test_the_users_own_passphrase_and_backend_are_left_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://somewhere")
+    env = an_engine(root).environment()
+    assert "PULUMI_BACKEND_URL" not in env
+    assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in env
+    monkeypatch.delenv("PULUMI_BACKEND_URL")
+    monkeypatch.delenv("PULUMI_ACCESS_TOKEN", raising=False)
+    monkeypatch.setenv("PULUMI_HOME", str(root / "home"))
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "mine")
+    env = an_engine(root).environment()
+    assert env["PULUMI_BACKEND_URL"] == (root / ".local" / "state").as_uri()
+    assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in env
+
+
+def test_who_is_logged_in_keeps_their_backend(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    monkeypatch.delenv("PULUMI_ACCESS_TOKEN", raising=False)
+    home = root / "home"
+    home.mkdir()
+    (home / "credentials.json").write_text(json.dumps({"current": "https://api.pulumi.com"}))
+    monkeypatch.setenv("PULUMI_HOME", str(home))
+    assert "PULUMI_BACKEND_URL" not in an_engine(root).environment()
+
+
+def test_the_engines_project_runs_this_checkout_and_leaves_its_files_alone(root: Path) -> None:
+    before = (root / "Pulumi.dev.yaml").read_bytes(), (root / "Pulumi.yaml").read_bytes()
+    an_engine(root, kubecost={"enabled": False}, cluster={"context": "mine"})._write_project()
+    project = yaml.safe_load((root / ".local/pulumi/Pulumi.yaml").read_text())
+    assert project["name"] == "cloudmart"
+    assert project["main"] == str(root)
+    assert project["runtime"]["options"]["virtualenv"] == str(root / ".venv")
+    config = yaml.safe_load((root / ".local/pulumi/Pulumi.dev.yaml").read_text())["config"]
+    given = yaml.safe_load(before[0])["config"]
+    assert config["cloudmart:kubecost"] == {**given["cloudmart:kubecost"], "enabled": False}
+    assert config["cloudmart:cluster"] == {"context": "mine"}
+    assert config["cloudmart:data"] == given["cloudmart:data"]
+    assert ((root / "Pulumi.dev.yaml").read_bytes(), (root / "Pulumi.yaml").read_bytes()) == before
+
+
+def test_the_salt_of_an_earlier_run_survives_and_an_override_of_one_does_not(root: Path) -> None:
+    an_engine(root, cluster={"context": "mine"})._write_project()
+    copy = root / ".local/pulumi/Pulumi.dev.yaml"
+    copy.write_text(copy.read_text() + "encryptionsalt: v1:abc\n")
+    an_engine(root)._write_project()
+    content = yaml.safe_load(copy.read_text())
+    assert content["encryptionsalt"] == "v1:abc"
+    assert "cloudmart:cluster" not in content["config"]
+
+
+def test_a_missing_environment_of_the_pack_is_told_before_the_engine_hangs_on_it(root: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"runtime\.options\.virtualenv: found '.*', which does not exist; `make setup`"
+    ):
+        an_engine(root)._require_pack_environment()
+
+
+def test_without_a_cli_the_reason_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(**_: object) -> None:
+        raise OSError("no network\nat all")
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(automation.PulumiCommand, "install", unreachable)
+    found = engine.find_cli(tmp_path)
+    assert found == NoCli("no pulumi on PATH, and the official installer cannot be reached")
+
+
+def test_a_cli_that_is_too_old_is_named_as_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "pulumi"
+    old.write_text("#!/bin/sh\necho v3.100.0\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.delenv("PULUMI_AUTOMATION_API_SKIP_VERSION_CHECK", raising=False)
+
+    def unreachable(**_: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(automation.PulumiCommand, "install", unreachable)
+    found = engine.find_cli(tmp_path)
+    assert isinstance(found, NoCli)
+    assert "does not fit" in found.reason
+    assert "3.100.0" in found.reason
+    assert "\n" not in found.reason
+
+
+def policy_event(level: str, message: str) -> events.EngineEvent:
+    event = {
+        "message": f"The rule's description.\n{message}",
+        "color": "never",
+        "policyName": "a-rule",
+        "policyPackName": "cloudmart",
+        "policyPackVersion": "1.0.0",
+        "policyPackVersionTag": "1.0.0",
+        "enforcementLevel": level,
+    }
+    return events.EngineEvent.from_json({"sequence": 1, "timestamp": 1, "policyEvent": event})
+
+
+def command_error() -> automation.CommandError:
+    return automation.CommandError(automation.CommandResult(stdout="", stderr="error: boom", code=255))
+
+
+def test_a_mandatory_violation_is_all_that_people_see_and_exits_with_one(root: Path) -> None:
+    lines: list[str] = []
+    with pytest.raises(PolicyViolated) as raised, an_engine(root)._events(lines.append) as on_event:  # noqa: PT012
+        on_event(policy_event("advisory", "could be better"))
+        on_event(policy_event("mandatory", "Deployment x: no request"))
+        on_event(policy_event("mandatory", "Deployment x: no request"))
+        raise command_error()
+    assert str(raised.value) == "mandatory: a-rule: Deployment x: no request"
+    assert raised.value.exit_code == 1
+    assert lines == ["advisory: a-rule: could be better"]
+
+
+def test_a_failure_tells_the_engines_error_without_its_markup(root: Path) -> None:
+    diagnostic = {
+        "urn": "urn:pulumi:dev::cloudmart::a:b:C$kubernetes:apps/v1:Deployment::user-service",
+        "message": "<{%fg 1%}>it did not start<{%reset%}>\n\n",
+        "color": "never",
+        "severity": "error",
+    }
+    event = events.EngineEvent.from_json({"sequence": 1, "timestamp": 1, "diagnosticEvent": diagnostic})
+    canceled = {**diagnostic, "message": "failed to run remediation: context canceled"}
+    echo = events.EngineEvent.from_json({"sequence": 2, "timestamp": 1, "diagnosticEvent": canceled})
+    with pytest.raises(UserError) as raised, an_engine(root)._events(lambda _line: None) as on_event:  # noqa: PT012
+        on_event(event)
+        on_event(echo)
+        raise command_error()
+    assert str(raised.value) == "Deployment user-service: it did not start"
+    assert raised.value.exit_code == 2
+
+
+def test_a_failure_without_a_diagnostic_tells_the_cli_s_last_error(root: Path) -> None:
+    with pytest.raises(UserError, match=r"^boom$"), an_engine(root)._events(lambda _line: None):
+        raise command_error()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "allowed"),
+    [
+        ({"length": 32, "special": False}, str.isalnum),
+        ({"length": 12, "special": False, "upper": False, "lower": False}, str.isdigit),
+        ({"length": 20, "overrideSpecial": "#", "minSpecial": 3}, lambda value: value.count("#") >= 3),
+    ],
+)
+def test_a_generated_value_keeps_to_its_length_and_classes(inputs: dict[str, Any], allowed: Any) -> None:
+    wanted = Generated("s", "random", "n", "result", "urn", "random:index/randomPassword:RandomPassword", inputs)
+    values = {applyset._generate(wanted) for _ in range(50)}
+    assert all(len(value) == inputs["length"] and allowed(value) for value in values)
+    assert len(values) == 50
+
+
+def test_what_only_the_engine_can_make_is_an_error_that_says_so() -> None:
+    wanted = Generated("s", "random", "n", "bcryptHash", "urn:x", "random:index/randomPassword:RandomPassword", {})
+    with pytest.raises(UserError, match="urn:x: bcryptHash can only be made by the Pulumi engine"):
+        applyset._generate(wanted)
+
+
+def test_leaving_out_helm_takes_the_whole_layer_and_nothing_else() -> None:
+    whole = record("dev")
+    without = up.without_helm(whole)
+    gone = {resource.urn for resource in whole.resources} - {resource.urn for resource in without.resources}
+    assert gone
+    assert all("cloudmart:kubecost:Kubecost" in urn for urn in gone)
+    assert not [urn for urn in (resource.urn for resource in without.resources) if "Kubecost" in urn]
+
+
+def test_kubectls_warnings_are_not_taken_for_the_reason(tmp_path: Path) -> None:
+    fake = tmp_path / "kubectl"
+    fake.write_text("#!/bin/sh\necho 'Warning: deprecated' >&2\necho 'error: forbidden' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    with pytest.raises(KubectlError, match=r"^kubectl get: error: forbidden$"):
+        Kubectl(path=fake).run("get", "pods")
+
+
+def test_a_cluster_that_does_not_answer_is_told_within_the_time_limit(tmp_path: Path) -> None:
+    fake = tmp_path / "kubectl"
+    fake.write_text("#!/bin/sh\nexec sleep 30\n")
+    fake.chmod(0o755)
+    with pytest.raises(KubectlError, match="kubectl get: no answer within 0 s"):
+        Kubectl(path=fake).run("get", "pods", timeout=0.2)
