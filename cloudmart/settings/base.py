@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Self, TypeVar
@@ -9,7 +10,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, Strict, model_validator
 from pydantic.alias_generators import to_camel
 
-from cloudmart.settings.quantities import Bytes, Cpu
+from cloudmart.settings.quantities import Bytes, Cpu, Quantity
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -20,6 +21,24 @@ FrozenMapping = Annotated[
     AfterValidator(lambda value: MappingProxyType(dict(value))),
     PlainSerializer(lambda value: dict(value)),
 ]
+
+
+def _within(smallest: Quantity, largest: Quantity) -> AfterValidator:
+    # Outside lie slips of the keyboard (`memory: 128`) and sums that are no quantity any more.
+    def check(value: Quantity) -> Quantity:
+        if not smallest <= value <= largest:
+            raise ValueError(f"{value}; allowed: {smallest} to {largest}")
+        return value
+
+    return AfterValidator(check)
+
+
+#: CPU of one container.
+ContainerCpu = Annotated[Cpu, _within(Cpu("1m"), Cpu("1000"))]
+#: Memory of one container.
+ContainerMemory = Annotated[Bytes, _within(Bytes("1Mi"), Bytes("64Ti"))]
+#: Size of one volume.
+VolumeSize = Annotated[Bytes, _within(Bytes("1Mi"), Bytes("1Pi"))]
 
 #: Whole numbers as YAML writes them: `true` and "3" are mistakes here, not numbers.
 Count = Annotated[int, Strict(), Field(ge=0, le=10_000)]
@@ -34,7 +53,9 @@ _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 #: RFC 1123 label, as names of namespaces must be.
 DnsLabel = Annotated[str, Strict(), Field(pattern=_DNS_LABEL, max_length=63)]
 #: RFC 1035 label, as names of Services must be; short enough for what is appended to it.
-ServiceName = Annotated[str, Strict(), Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=50)]
+ServiceName = Annotated[str, Strict(), Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
+#: Prefix of names, and part of label values beside a service's name: 40 + 1 + 22 is what a label value may have.
+ProjectName = Annotated[str, Strict(), Field(pattern=_DNS_LABEL, max_length=22)]
 #: A value that a Kubernetes label may have.
 LabelValue = Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)]
 #: A host name, without scheme or port.
@@ -43,6 +64,17 @@ HostName = Annotated[str, Strict(), Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9
 EnvName = Annotated[str, Strict(), Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
 #: One line of text.
 Text = Annotated[str, Strict(), Field(min_length=1, max_length=500)]
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as error:
+        raise ValueError(f"{value!r}: {error}; allowed: a range such as 203.0.113.0/24 or 2001:db8::/32") from None
+
+
+#: A range of addresses in CIDR notation.
+Cidr = Annotated[str, Strict(), Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"), AfterValidator(_network)]
 
 
 class Model(BaseModel):
@@ -75,8 +107,8 @@ def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 class Amounts(Model):
     """CPU in cores and memory in bytes."""
 
-    cpu: Cpu
-    memory: Bytes
+    cpu: ContainerCpu
+    memory: ContainerMemory
 
 
 class Resources(Model):

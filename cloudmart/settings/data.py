@@ -13,6 +13,7 @@ from pydantic import Field, Strict, model_validator
 
 from cloudmart.settings.base import (
     Amounts,
+    Cidr,
     DnsLabel,
     Flag,
     HostName,
@@ -22,6 +23,7 @@ from cloudmart.settings.base import (
     Port,
     Positive,
     Resources,
+    VolumeSize,
 )
 from cloudmart.settings.quantities import Bytes, Cpu
 
@@ -29,7 +31,6 @@ _MIB = 2**20
 
 #: A role or user that needs no quoting in SQL, Redis ACLs or JAAS.
 _UserName = Annotated[str, Strict(), Field(pattern=r"^[a-z_][a-z0-9_]*$", max_length=63)]
-_Cidr = Annotated[str, Strict(), Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")]
 
 
 class StoreMode(StrEnum):
@@ -44,7 +45,7 @@ class StoreMode(StrEnum):
 class Storage(Model):
     """The volume claim of a store's pod."""
 
-    size: Bytes = Bytes("20Gi")
+    size: VolumeSize = Bytes("20Gi")
     #: The cluster's default class where it is left out.
     storage_class: HostName | None = None
 
@@ -68,7 +69,7 @@ class ExternalEndpoint(Model):
     host: HostName
     port: Port
     #: Where its addresses lie. NetworkPolicies know no host names, and no range is safe to guess.
-    cidrs: Annotated[tuple[_Cidr, ...], Field(min_length=1)]
+    cidrs: Annotated[tuple[Cidr, ...], Field(min_length=1)]
 
 
 class Store(Model):
@@ -179,7 +180,7 @@ class RedisExporter(Exporter):
 class RedisStorage(Storage):
     """Several times the memory: the append-only file is written anew beside the old one."""
 
-    size: Bytes = Bytes("5Gi")
+    size: VolumeSize = Bytes("5Gi")
 
 
 class RedisSettings(Store):

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import Amounts, DnsLabel, Flag, LabelValue, Model, Resources
+from cloudmart.settings.base import Amounts, DnsLabel, Flag, LabelValue, Model, Resources, VolumeSize
 from cloudmart.settings.charts import CHARTS, COST_ANALYZER, KUBECOST, Chart, ChartSource
 from cloudmart.settings.quantities import Bytes, Cpu
 
@@ -62,13 +62,13 @@ class KubecostStorage(Model):
     #: The cluster's default class where it is left out.
     storage_class: Annotated[str, Strict(), Field(pattern=_DNS_NAME, max_length=253)] | None = None
     #: 3.x: the aggregator's database.
-    database: Bytes = Bytes("32Gi")
+    database: VolumeSize = Bytes("32Gi")
     #: 3.x: what the agent has collected, where there is no bucket. 2.x: the cost model's store.
-    store: Bytes = Bytes("16Gi")
+    store: VolumeSize = Bytes("16Gi")
     #: 3.x: settings that people make in Kubecost's own pages; one such volume for the aggregator, one for cloud costs.
-    configs: Bytes = Bytes("1Gi")
+    configs: VolumeSize = Bytes("1Gi")
     #: 2.x: the bundled Prometheus.
-    prometheus: Bytes = Bytes("32Gi")
+    prometheus: VolumeSize = Bytes("32Gi")
 
 
 class KubecostRetention(Model):

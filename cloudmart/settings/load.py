@@ -27,6 +27,10 @@ PREFIX = "cloudmart:"
 SECRET_KEYS = frozenset({"postgresPassword", "redisPassword", "kafkaPassword"})
 
 
+#: Services of a store are named after it and one of these.
+_STORE_SERVICES = ("service", "headless")
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a value came from: a file and line, ``Pulumi config`` (given to the engine), or ``default`` (the model)."""
@@ -84,7 +88,8 @@ def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] |
     _merge(tree, catalog.data, (), origins, lambda path: Origin(CATALOG, catalog.lines.get(path)))
     _merge(tree, config, (), origins, lambda path: files.get(path) or Origin("Pulumi config"))
     try:
-        settings = Settings.model_validate({**tree, "stack": stack})
+        # By alias alone: a key in snake case would be a second name for the same thing, and win or lose in silence.
+        settings = Settings.model_validate({**tree, "stack": stack}, by_alias=True, by_name=False)
     except ValidationError as error:
         raise UserError("\n".join(_explained(error, origins, tree))) from None
     if problems := list(_cross_checked(settings, origins)):
@@ -97,8 +102,8 @@ def _stack_config(
 ) -> tuple[dict[str, Any], dict[Path_, Origin]]:
     name = stack_file(stack)
     path = root / name
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", stack):
-        raise UserError(f"stack: found {shown(stack)}; allowed: letters, digits, '-', '_' and '.'")
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", stack):
+        raise UserError(f"stack: found {shown(stack)}; allowed: a-z, 0-9 and '-', up to 63 of them")
     if not path.is_file() and not engine_config:
         known = ", ".join(stacks(root)) or "none"
         raise UserError(f"{name}: no such file; stacks that have one: {known}")
@@ -112,18 +117,22 @@ def _stack_config(
         if not key.startswith(PREFIX):
             continue  # another provider's own configuration
         top = key[len(PREFIX) :]
-        line = document.lines[("config", key)]
+        where = f"{name}:{document.lines[('config', key)]}: {dotted(('config', key))}"
         is_secret = isinstance(value, dict) and value.keys() == {"secure"}
         if top in SECRET_KEYS:
             if not is_secret:
                 raise UserError(
-                    f"{name}:{line}: config.{key}: found a value in plain text; allowed: a secret, as "
+                    f"{where}: found a value in plain text; allowed: a secret, as "
                     f"`pulumi config set --secret {top}` writes it"
                 )
             continue
-        _known_key(top, f"{name}:{line}: config.{key}")
-        if is_secret:
-            raise UserError(f"{name}:{line}: config.{key}: found a secret; allowed: a plain value")
+        _known_key(top, where)
+        if secret := _secret_within(value, ("config", key)):
+            # The engine calls the whole key secret then, so the program would run without any of it.
+            raise UserError(
+                f"{name}:{document.lines[secret]}: {dotted(secret)}: found a secret; allowed: a plain value, or a "
+                "Kubernetes Secret through secretEnv"
+            )
         config[top] = value
     for path_, line in document.lines.items():
         if len(path_) > 1 and path_[0] == "config" and str(path_[1]).startswith(PREFIX):
@@ -134,13 +143,22 @@ def _stack_config(
             continue
         _known_key(top, f"Pulumi config: {key}")
         value = _engine_value(text)
-        if value != config.get(top):
+        # Text such as "123" in the file is text to the engine too, though it reads as JSON.
+        if config.get(top) not in (value, text):
             config[top] = value
             files = {path_: origin for path_, origin in files.items() if path_[0] != top}
     if engine_config is not None:
         # What the file says and the engine does not (another file was given to it) is not this run's configuration.
         config = {top: value for top, value in config.items() if PREFIX + top in engine_config}
     return config, files
+
+
+def _secret_within(value: Any, path: Path_) -> Path_ | None:
+    """The path of the first encrypted value in a tree."""
+    if isinstance(value, dict) and value.keys() == {"secure"}:
+        return path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next((found for key, item in items if (found := _secret_within(item, (*path, key)))), None)
 
 
 def _known_key(key: str, where: str) -> None:
@@ -166,6 +184,7 @@ def _merge(
             _forget(origins, here)
         if value is None:
             into.pop(key, None)
+            origins[here] = origin_of(here)  # for the error, where the key was required
         elif merged:
             _merge(into[key], value, here, origins, origin_of)
         elif isinstance(value, dict):
@@ -215,7 +234,11 @@ def _explained(error: ValidationError, origins: Mapping[Path_, Origin], tree: Ma
         elif kind == "missing":
             yield f"{where}: found nothing; allowed: this key is required"
         elif kind == "value_error":
-            yield f"{where}: found {str(context['error']).replace(chr(10), ' ')}"
+            yield f"{where}: found {context['error']}"
+        elif kind in ("model_type", "dict_type", "mapping_type"):
+            yield f"{where}: found {shown(found)}; allowed: a mapping"
+        elif kind == "tuple_type":
+            yield f"{where}: found {shown(found)}; allowed: a list"
         elif kind == "string_pattern_mismatch":
             yield f"{where}: found {shown(found)}; allowed: text that matches {context['pattern']}"
         else:
@@ -260,6 +283,7 @@ def _fields_at(path: Path_) -> list[str]:
 
 def _cross_checked(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
     yield from _cost_centers(settings, origins)
+    yield from _namespaces(settings, origins)
     yield from _edges(settings, origins)
 
 
@@ -286,10 +310,22 @@ def _cost_centers(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterab
             )
 
 
+def _namespaces(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
+    if settings.kubecost.enabled and settings.kubecost.namespace == settings.namespace.name:
+        yield (
+            f"{_where(('kubecost', 'namespace'), origins)}: found {shown(settings.kubecost.namespace)}, the shop's; "
+            "allowed: a namespace of its own"
+        )
+
+
 def _edges(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
     stores = settings.stores
-    for path, taken in (("externals", settings.externals), ("services", settings.services)):
-        others = {**stores, **(settings.services if path == "externals" else {})}
+    # Names of objects that the namespace has anyway.
+    objects = {"default", "default-deny", "allow-dns", *(f"{store}-{of}" for store in stores for of in _STORE_SERVICES)}
+    for path, taken, others in (
+        ("externals", settings.externals, {*stores, *settings.services}),
+        ("services", settings.services, {*stores, *objects}),
+    ):
         for name in taken:
             if name in others:
                 yield f"{_where((path, name), origins)}: found a name that is taken; allowed: one of its own"

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from cloudmart.settings.base import DnsLabel, FrozenMapping, Image, LabelValue, Model, ServiceName
+from cloudmart.settings.base import DnsLabel, FrozenMapping, Image, LabelValue, Model, ProjectName, ServiceName
 from cloudmart.settings.data import DataSettings
 from cloudmart.settings.kubecost import KubecostSettings
 from cloudmart.settings.service import Cluster, CostCenter, External, NamespaceSettings, Service
@@ -35,7 +35,7 @@ class Declaration(Model):
     """What the YAML files can say; `Settings` adds the stack's name."""
 
     #: Value of the label `project`, and prefix of cluster-wide names.
-    project: LabelValue
+    project: ProjectName
     cluster: Cluster
     namespace: NamespaceSettings
     #: The closed registry of who can be billed.

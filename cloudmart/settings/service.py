@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Strict, model_validator
 
 from cloudmart.settings.base import (
+    Cidr,
     Count,
     DnsLabel,
     EnvName,
@@ -58,7 +59,8 @@ class Autoscaling(Model):
 
     min: Positive
     max: Positive
-    cpu: Percent | None = 70
+    #: No default, so that null can switch it off.
+    cpu: Percent | None = None
     memory: Percent | None = None
     scale_down: ScalingPolicy = ScalingPolicy(window_seconds=300, percent=50, period_seconds=60)
     scale_up: ScalingPolicy = ScalingPolicy(window_seconds=0, percent=100, period_seconds=30)
@@ -154,7 +156,7 @@ class External(Model):
     scheme: Literal["https", "http"] = "https"
     #: Where its addresses lie, as far as it says so; NetworkPolicies know no host names. Default: everything but
     #: private ranges.
-    cidrs: tuple[Annotated[str, Strict(), Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")], ...] = ()
+    cidrs: tuple[Cidr, ...] = ()
 
 
 class CostCenter(Model):

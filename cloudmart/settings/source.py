@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ Path_ = tuple[str | int, ...]
 
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 40
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_:./-]{1,253}")
+#: Booleans in YAML 1.1, text to this parser: whoever else reads the file may disagree.
+_Y_AND_N = {"y", "Y", "n", "N"}
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()
 _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null")}
 
@@ -32,7 +36,12 @@ def dotted(path: Path_) -> str:
     """``("services", "user-service", "needs", 0)`` as ``services.user-service.needs[0]``."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif _PLAIN_KEY.fullmatch(part):
+            text += f".{part}" if text else part
+        else:  # a line break in a key would break the message's line
+            text += f"[{shown(part)}]"
     return text
 
 
@@ -91,10 +100,14 @@ def _plain(node: yaml.Node, path: Path_, name: str, lines: dict[Path_, int]) -> 
         for key_node, value_node in node.value:
             key_line = key_node.start_mark.line + 1
             where = f"{name}:{key_line}: {dotted(path) or 'top level'}"
-            if key_node.tag != "tag:yaml.org,2002:str":
-                raise UserError(f"{where}: found a key that YAML does not read as text ({key_node.value!r}); quote it")
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise UserError(f"{where}: found a list or a mapping as a key; allowed: text")
+            ambiguous = not key_node.style and key_node.value in _Y_AND_N
+            if key_node.tag != "tag:yaml.org,2002:str" or ambiguous:
+                key = shown(key_node.value)
+                raise UserError(f"{where}: found a key that YAML does not read as text ({key}); allowed: in quotes")
             if key_node.value in result:
-                raise UserError(f"{where}: found the key '{key_node.value}' twice; allowed: once")
+                raise UserError(f"{where}: found the key {shown(key_node.value)} twice; allowed: once")
             lines[(*path, key_node.value)] = key_line
             result[key_node.value] = _plain(value_node, (*path, key_node.value), name, lines)
         return result
@@ -102,9 +115,12 @@ def _plain(node: yaml.Node, path: Path_, name: str, lines: dict[Path_, int]) -> 
     if node.tag in _SCALARS:
         try:
             return _CONSTRUCTOR.yaml_constructors[node.tag](_CONSTRUCTOR, node)
-        except ValueError:
+        except (ValueError, KeyError, IndexError):
+            # Without the value: it may stand under a key for secrets.
+            kind = node.tag.rsplit(":", 1)[1]
             raise UserError(
-                f"{name}:{line}: {dotted(path)}: found {node.value!r}; not a number that can be read"
+                f"{name}:{line}: {dotted(path)}: found something that cannot be read as {kind}; allowed: "
+                f"a value of that type, or text in quotes"
             ) from None
     return node.value
 
