@@ -227,6 +227,7 @@ def wait_until_available(recording: Recording, kubectl: Kubectl, progress: Progr
         if not done:
             reasons = list(_reasons(kubectl, namespace, name)) or said[-1:]
             raise UserError(f"{kind} {namespace}/{name} is not available: {'; '.join(reasons)}")
+        progress(f"available {kind} {name}")
 
 
 def _reasons(kubectl: Kubectl, namespace: str, app: str) -> Iterator[str]:
