@@ -1,0 +1,57 @@
+"""Fixtures that more than one folder of tests needs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: What makes a folder a project of ours; the package `cloudmart` comes from the environment.
+_FILES = ("Pulumi.yaml", "catalog.yaml", "__main__.py")
+_FOLDERS = ("components", "policy", "schemas")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project that a test may change."""
+
+    root: Path
+
+    def change(self, name: str, edit: Callable[[dict[str, Any]], object]) -> None:
+        """Reads a YAML file, lets `edit` change what is in it, writes it back."""
+        path = self.root / name
+        content = yaml.safe_load(path.read_text())
+        edit(content)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def catalog(self, edit: Callable[[dict[str, Any]], object]) -> None:
+        """Changes the catalog."""
+        self.change("catalog.yaml", edit)
+
+    def config(self, stack: str, edit: Callable[[dict[str, Any]], object]) -> None:
+        """Changes a stack's configuration."""
+        self.change(f"Pulumi.{stack}.yaml", lambda content: edit(content.setdefault("config", {})))
+
+
+def copy_project(target: Path) -> Project:
+    """Copies the project to a folder that does not exist yet, with this environment as its own."""
+    target.mkdir(parents=True)
+    for path in [*(ROOT / name for name in _FILES), *ROOT.glob("Pulumi.*.yaml")]:
+        shutil.copy(path, target)
+    for name in _FOLDERS:
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (target / ".venv").symlink_to(ROOT / ".venv", target_is_directory=True)
+    return Project(target)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A fresh copy of the project."""
+    return copy_project(tmp_path / "project")

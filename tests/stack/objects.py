@@ -1,0 +1,117 @@
+"""Ways to look at what a stack registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cloudmart.preview.recorder import Recorded, Recording
+from cloudmart.settings import Settings
+
+Json = Any
+
+#: The recommended labels of Kubernetes, the catalog's own, and those that costs are grouped by.
+RECOMMENDED = frozenset(
+    f"app.kubernetes.io/{key}" for key in ("name", "instance", "component", "part-of", "version", "managed-by")
+)
+OWN = frozenset({"app", "tier", "version"})
+COST = frozenset({"project", "team", "cost-center"})
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod as a workload's template makes it."""
+
+    workload: str
+    namespace: str
+    metadata: Mapping[str, Json]
+    spec: Mapping[str, Json]
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        labels: Mapping[str, str] = self.metadata["labels"]
+        return labels
+
+    @property
+    def containers(self) -> list[Json]:
+        return [*self.spec.get("initContainers", []), *self.spec["containers"]]
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Named ports of the containers that stay."""
+        return {port["name"]: port["containerPort"] for c in self.spec["containers"] for port in c.get("ports", [])}
+
+
+@dataclass
+class Stack:
+    """A stack's settings and its recording, by kind and name."""
+
+    settings: Settings
+    recording: Recording
+    objects: list[Recorded] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.objects = [found for found in self.recording.resources if found.is_kubernetes_object]
+
+    def of(self, kind: str, namespace: str | None = None) -> dict[str, Json]:
+        """Inputs of every object of a kind by name; of the shop's namespace unless another is given."""
+        wanted = namespace or self.settings.namespace.name
+        return {
+            str(found.object_name): found.inputs
+            for found in self.objects
+            if found.kind == kind and found.namespace in (wanted, None)
+        }
+
+    def recorded(self, kind: str, name: str) -> Recorded:
+        """One object of the shop."""
+        (found,) = [
+            one
+            for one in self.objects
+            if one.kind == kind and one.object_name == name and one.namespace in (self.settings.namespace.name, None)
+        ]
+        return found
+
+    def pods(self) -> list[Pod]:
+        """A pod of each workload."""
+        return [
+            Pod(
+                f"{found.kind} {found.object_name}",
+                str(found.namespace),
+                found.inputs["spec"]["template"]["metadata"],
+                found.inputs["spec"]["template"]["spec"],
+            )
+            for found in self.objects
+            if found.kind in ("Deployment", "StatefulSet")
+        ]
+
+    def app(self, service: str) -> Json:
+        """The container of a service."""
+        (container,) = self.of("Deployment")[service]["spec"]["template"]["spec"]["containers"]
+        return container
+
+    def labelled(self) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Everything that has labels: objects, pod templates, claim templates."""
+        for found in self.objects:
+            what = f"{found.kind} {found.object_name}"
+            yield what, found.metadata.get("labels", {})
+            spec = found.inputs.get("spec", {})
+            if found.kind in ("Deployment", "StatefulSet"):
+                yield f"{what}, pod", spec["template"]["metadata"].get("labels", {})
+            for claim in spec.get("volumeClaimTemplates", []):
+                yield f"{what}, claim", claim["metadata"].get("labels", {})
+
+
+def matches(selector: Mapping[str, Json], labels: Mapping[str, str]) -> bool:
+    """Whether a LabelSelector selects these labels; an empty one selects all."""
+    for wanted in selector.get("matchExpressions", []):
+        found, values = labels.get(wanted["key"]), wanted.get("values", [])
+        holds = {
+            "In": found in values,
+            "NotIn": found not in values,
+            "Exists": found is not None,
+            "DoesNotExist": found is None,
+        }[wanted["operator"]]
+        if not holds:
+            return False
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())

@@ -1,0 +1,183 @@
+"""A change of the catalog changes what it must, and nothing else."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudmart.preview.recorder import Recorded, record
+from cloudmart.settings import stacks
+from tests.conftest import ROOT, Project
+
+Objects = dict[tuple[str, str], Recorded]
+
+pytestmark = pytest.mark.parametrize("stack", stacks(ROOT))
+
+
+def _objects(root: Path, stack: str) -> Objects:
+    """Every resource by the last part of its type and its name."""
+    return {(r.type.rsplit(":", 1)[-1], r.name): r for r in record(stack, root).resources}
+
+
+@lru_cache
+def _unchanged(stack: str) -> Objects:
+    return _objects(ROOT, stack)
+
+
+def _changed(before: Objects, after: Objects) -> set[tuple[str, str]]:
+    return {key for key in before.keys() & after.keys() if before[key].inputs != after[key].inputs}
+
+
+def _checksum(objects: Objects, service: str) -> str:
+    template = objects[("Deployment", service)].inputs["spec"]["template"]
+    checksum: str = template["metadata"]["annotations"]["checksum/config"]
+    return checksum
+
+
+def test_a_new_service_adds_its_own_objects_and_opens_the_doors_that_it_needs(project: Project, stack: str) -> None:
+    before = _unchanged(stack)
+
+    def add(catalog: Any) -> None:
+        catalog["services"]["review-service"] = {
+            "description": "Reviews of products",
+            "criticality": "low",
+            "traffic": "low",
+            "replicas": 2,
+            "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "200m", "memory": "128Mi"}},
+            "autoscaling": {"min": 2, "max": 4, "cpu": 70},
+            "needs": ["postgres", "user-service"],
+        }
+
+    project.catalog(add)
+    after = _objects(project.root, stack)
+    assert after.keys() - before.keys() == {
+        ("Microservice", "review-service"),
+        ("ServiceAccount", "review-service"),
+        ("ConfigMap", "review-service-config"),
+        ("ConfigMap", "review-service-placeholder"),
+        ("Deployment", "review-service"),
+        ("Service", "review-service"),
+        ("HorizontalPodAutoscaler", "review-service-hpa"),
+        ("PodDisruptionBudget", "review-service-pdb"),
+        ("NetworkPolicy", "review-service"),
+    }
+    assert before.keys() - after.keys() == set()
+    assert _changed(before, after) == {
+        ("ResourceQuota", "cloudmart-quota"),
+        ("NetworkPolicy", "postgres"),
+        ("NetworkPolicy", "user-service"),
+    }
+
+
+def test_a_service_that_goes_takes_its_own_objects_and_closes_its_doors(project: Project, stack: str) -> None:
+    before = _unchanged(stack)
+    project.catalog(lambda catalog: catalog["services"].pop("notification-service"))
+    project.config(stack, lambda config: config.get("cloudmart:services", {}).pop("notification-service", None))
+    after = _objects(project.root, stack)
+    assert after.keys() - before.keys() == set()
+    assert {name.removesuffix("-hpa").removesuffix("-pdb") for _, name in before.keys() - after.keys()} == {
+        "notification-service",
+        "notification-service-config",
+        "notification-service-placeholder",
+    }
+    changed = _changed(before, after) - {("LimitRange", "cloudmart-limits")}  # it had the smallest containers
+    assert changed == {("ResourceQuota", "cloudmart-quota"), ("NetworkPolicy", "kafka")}
+
+
+def test_an_edge_between_services_that_goes_closes_both_ends(project: Project, stack: str) -> None:
+    before = _unchanged(stack)
+    project.catalog(lambda catalog: catalog["services"]["order-service"]["needs"].remove("payment-service"))
+    after = _objects(project.root, stack)
+    assert before.keys() == after.keys()
+    assert _changed(before, after) == {
+        ("NetworkPolicy", "order-service"),
+        ("NetworkPolicy", "payment-service"),
+        ("Deployment", "order-service"),
+    }
+    assert "PAYMENT_SERVICE_URL" in str(before[("Deployment", "order-service")].inputs)
+    assert "PAYMENT_SERVICE_URL" not in str(after[("Deployment", "order-service")].inputs)
+    assert after[("NetworkPolicy", "payment-service")].inputs["spec"].get("ingress", []) == []
+
+
+def test_an_edge_to_a_store_that_goes_takes_the_credentials_away(project: Project, stack: str) -> None:
+    before = _unchanged(stack)
+    project.catalog(lambda catalog: catalog["services"]["user-service"]["needs"].remove("postgres"))
+    after = _objects(project.root, stack)
+    assert before.keys() == after.keys()
+    assert _changed(before, after) == {
+        ("NetworkPolicy", "user-service"),
+        ("NetworkPolicy", "postgres"),
+        ("Deployment", "user-service"),
+    }
+    assert "postgres-credentials" in str(before[("Deployment", "user-service")].inputs)
+    assert "postgres" not in str(after[("Deployment", "user-service")].inputs)
+
+
+def test_changed_configuration_rolls_the_pods_of_that_service_alone(project: Project, stack: str) -> None:
+    before = _unchanged(stack)
+    project.catalog(lambda catalog: catalog["services"]["order-service"]["env"].update(FEATURE_X="on"))
+    after = _objects(project.root, stack)
+    assert _changed(before, after) == {("ConfigMap", "order-service-config"), ("Deployment", "order-service")}
+    assert _checksum(before, "order-service") != _checksum(after, "order-service")
+    for service in ("user-service", "product-service", "payment-service", "notification-service"):
+        assert _checksum(before, service) == _checksum(after, service)
+
+
+def test_a_changed_probe_path_changes_what_the_placeholder_answers(project: Project, stack: str) -> None:
+    before = _unchanged(stack)
+
+    def edit(catalog: Any) -> None:
+        catalog["services"]["user-service"]["liveness"] = {
+            "path": "/alive",
+            "initialDelaySeconds": 30,
+            "periodSeconds": 10,
+        }
+
+    project.catalog(edit)
+    after = _objects(project.root, stack)
+    assert _changed(before, after) == {("ConfigMap", "user-service-placeholder"), ("Deployment", "user-service")}
+    assert _checksum(before, "user-service") != _checksum(after, "user-service")
+    assert "location = /alive " in str(after[("ConfigMap", "user-service-placeholder")].inputs)
+
+
+def test_an_image_of_its_own_replaces_the_placeholder(project: Project, stack: str) -> None:
+    before = _unchanged(stack)
+    digest = "sha256:" + "ab" * 32
+
+    def edit(catalog: Any) -> None:
+        catalog["services"]["user-service"]["image"] = {
+            "repository": "registry.example.com/shop/user",
+            "digest": digest,
+            "pullSecrets": ["registry"],
+        }
+
+    project.catalog(edit)
+    after = _objects(project.root, stack)
+    assert before.keys() - after.keys() == {("ConfigMap", "user-service-placeholder")}
+    assert _changed(before, after) == {("Deployment", "user-service")}
+    pod = after[("Deployment", "user-service")].inputs["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == f"registry.example.com/shop/user@{digest}"
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert "args" not in pod["containers"][0]
+
+
+def test_a_deployment_without_autoscaler_owns_its_replicas(project: Project, stack: str) -> None:
+    project.catalog(lambda catalog: catalog["services"]["user-service"].pop("autoscaling"))
+    after = _objects(project.root, stack)
+    assert ("HorizontalPodAutoscaler", "user-service-hpa") not in after
+    assert after[("Deployment", "user-service")].ignore_changes == ()
+
+
+def test_a_cost_center_of_its_own_is_on_every_object_of_the_service_and_on_no_other(
+    project: Project, stack: str
+) -> None:
+    before = _unchanged(stack)
+    project.catalog(lambda catalog: catalog["services"]["user-service"].update(costCenter="CC-2002"))
+    after = _objects(project.root, stack)
+    moved = {key for key, r in after.items() if r.metadata.get("labels", {}).get("cost-center") == "CC-2002"}
+    assert moved == _changed(before, after)
+    assert {r.metadata["labels"]["app"] for key, r in after.items() if key in moved} == {"user-service"}
+    assert len(moved) == 8
