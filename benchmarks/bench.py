@@ -143,18 +143,19 @@ def measure(root: Path) -> tuple[Times, Recording]:
         marks.append(time.process_time())
 
     gc.collect()
-    mark()
-    recording = recorder.record("dev", root)
-    mark()
-    settings = load("dev", root)
-    mark()
-    schema.validate(recording.resources, settings.cluster.kubernetes_version)
-    mark()
-    policy.evaluate(recording.resources, read_policy_config("dev", HOME), cost_centers=settings.cost_centers)
-    mark()
-    found = estimate(recording.resources, prices.load())
-    _ = found.monthly, found.by_service, found.by_cost_center
-    mark()
+    with recorder.uncollected():  # as cloudmart.preview.run.preview does
+        mark()
+        recording = recorder.record("dev", root)
+        mark()
+        settings = load("dev", root)
+        mark()
+        schema.validate(recording.resources, settings.cluster.kubernetes_version)
+        mark()
+        policy.evaluate(recording.resources, read_policy_config("dev", HOME), cost_centers=settings.cost_centers)
+        mark()
+        found = estimate(recording.resources, prices.load())
+        _ = found.monthly, found.by_service, found.by_cost_center
+        mark()
     floors = []
     for make in (by_provider_sdk, by_core_sdk):
         gc.collect()

@@ -10,7 +10,7 @@ from cloudmart.finops import prices
 from cloudmart.finops.estimate import Estimate, estimate
 from cloudmart.preview import policy, schema
 from cloudmart.preview.policy import Violation
-from cloudmart.preview.recorder import HOME, Recording, path_text, record
+from cloudmart.preview.recorder import HOME, Recording, path_text, record, uncollected
 from cloudmart.preview.schema import SchemaError, SchemaResult
 from cloudmart.settings import Settings, load
 
@@ -48,8 +48,9 @@ def preview(
     # Read before the program runs: a typing error in here should not wait for it.
     config = read_policy_config(stack, where, policy_config)
     book = prices.load(price_book)
-    recording = record(stack, where)
-    return examine(recording, load(stack, where), config, book)
+    with uncollected():
+        recording = record(stack, where)
+        return examine(recording, load(stack, where), config, book)
 
 
 def examine(

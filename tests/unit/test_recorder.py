@@ -197,6 +197,19 @@ for i in range(30):
     assert first.resources == second.resources
 
 
+@pytest.mark.timeout(60)
+def test_a_task_that_never_ends_does_not_hold_the_preview_up(tmp_path: Path) -> None:
+    program = (
+        K8S
+        + """
+import asyncio
+asyncio.ensure_future(asyncio.Event().wait())
+k8s.core.v1.ConfigMap("a", metadata={"name": "a"}, opts=pulumi.ResourceOptions(transforms=[lambda args: None]))
+"""
+    )
+    assert [r.name for r in record("dev", project(tmp_path, program)).resources] == ["a"]
+
+
 def test_roots_and_stacks_do_not_mix_in_one_process(tmp_path: Path) -> None:
     program = """
     import pulumi
