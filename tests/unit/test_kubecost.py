@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
+import re
 import tarfile
 import textwrap
 import threading
@@ -158,6 +160,13 @@ def test_a_stack_overrides_only_the_place_and_the_version_that_it_names(
     config: dict[str, Any], expected: Chart
 ) -> None:
     assert settings({"chart": config}).chart.resolved == expected
+
+
+def test_every_chart_of_the_table_says_to_renovate_where_newer_versions_are() -> None:
+    source = Path(inspect.getfile(Chart)).read_text()
+    for pinned in CHARTS.values():
+        comment = f"# renovate: datasource=helm depName={pinned.name} registryUrl={pinned.repo}\n"
+        assert re.search(rf'{re.escape(comment)}\w+ = Chart\(name="{pinned.name}", version="{pinned.version}"', source)
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
