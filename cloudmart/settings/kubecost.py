@@ -80,7 +80,7 @@ class KubecostRetention(Model):
 
 
 class OptionalComponent(Resources):
-    """A part of Kubecost that can be left out. Whoever sizes it says whether it runs."""
+    """A part of Kubecost that can be left out."""
 
     enabled: Flag
 
