@@ -1,10 +1,12 @@
-"""A local cluster of the tests' own, in ``.local/e2e/``, apart from the one that people use."""
+"""Local clusters of the tests' own, in ``.local/e2e/``, apart from the one that people use."""
 
 from __future__ import annotations
 
-import os
+import fcntl
+import itertools
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -12,9 +14,6 @@ import pytest
 from cloudmart.cluster import toolchain
 from cloudmart.cluster.local import CHECKOUT, LocalCluster
 from cloudmart.errors import UserError
-
-# Parallel workers have a cluster each.
-HOME = CHECKOUT / ".local" / "e2e" / os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 
 def say(line: str) -> None:
@@ -32,9 +31,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[LocalCluster]:
+def home() -> Iterator[Path]:
+    """A directory for this session's clusters; sessions and parallel workers at the same time have one each."""
+    base = CHECKOUT / ".local" / "e2e"
+    base.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count():
+        with (base / f"{number}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield base / str(number)
+            return
+
+
+@pytest.fixture(scope="session")
+def cluster(home: Path) -> Iterator[LocalCluster]:
     """A started, empty cluster for the whole session: use ``cluster.kubeconfig`` and ``cluster.kubectl(...)``."""
-    local = LocalCluster(HOME / "shared")
+    local = LocalCluster(home / "shared")
     local.reset(say)
     yield local
     local.stop()  # not deleted: its logs may be needed

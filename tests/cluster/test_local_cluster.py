@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -23,36 +24,41 @@ from click.testing import CliRunner
 from cloudmart.cli import cli
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.errors import UserError
-from tests.cluster.conftest import HOME, say
+from tests.cluster.conftest import say
 
 pytestmark = pytest.mark.cluster
 
-WEB = """
+
+def scaled(name: str, replicas: int, annotations: dict[str, str]) -> str:
+    """A Deployment that requests 100m and 128Mi, and an HPA of 2 to 6 replicas on it."""
+    return f"""
 apiVersion: apps/v1
 kind: Deployment
-metadata: {name: web}
+metadata: {{name: {name}}}
 spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
   template:
-    metadata: {labels: {app: web}}
+    metadata: {{labels: {{app: {name}}}, annotations: {json.dumps(annotations)}}}
     spec:
       containers:
         - name: main
-          image: example.org/web:1
-          resources: {requests: {cpu: 100m, memory: 128Mi}}
+          image: example.org/{name}:1
+          resources: {{requests: {{cpu: 100m, memory: 128Mi}}}}
 ---
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
-metadata: {name: web}
+metadata: {{name: {name}}}
 spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
+  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: {name}}}
   minReplicas: 2
   maxReplicas: 6
   metrics:
-    - {type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 70}}}
-    - {type: Resource, resource: {name: memory, target: {type: Utilization, averageUtilization: 80}}}
+    - {{type: Resource, resource: {{name: cpu, target: {{type: Utilization, averageUtilization: 70}}}}}}
+    - {{type: Resource, resource: {{name: memory, target: {{type: Utilization, averageUtilization: 80}}}}}}
 """
+
+
 STORE = """
 apiVersion: apps/v1
 kind: StatefulSet
@@ -85,16 +91,21 @@ def pids(local: LocalCluster) -> dict[str, int | None]:
     return {component.name: component.pid for component in local.status().components}
 
 
-@pytest.fixture
-def own(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
-    """A running cluster that a test may break; healed before each test, made anew where that fails."""
-    local = LocalCluster(HOME / "broken")
-    try:
-        local.start(say)
-    except UserError:
-        local.reset(say)
+@pytest.fixture(scope="module")
+def breakable(home: Path) -> Iterator[LocalCluster]:
+    local = LocalCluster(home / "broken")
     yield local
     local.stop()
+
+
+@pytest.fixture
+def own(breakable: LocalCluster) -> LocalCluster:
+    """A running cluster that a test may break; healed before each test, made anew where that fails."""
+    try:
+        breakable.start(say)
+    except UserError:
+        breakable.reset(say)
+    return breakable
 
 
 # --- what runs --------------------------------------------------------------------------------------------------------
@@ -171,29 +182,29 @@ def test_admission_enforces_quota_and_pod_security(cluster: LocalCluster, namesp
         cluster.kubectl(*pod)
 
 
-def test_an_autoscaler_follows_the_usage_that_pods_report(cluster: LocalCluster, namespace: str) -> None:
+def test_autoscalers_follow_the_usage_that_pods_report(cluster: LocalCluster, namespace: str) -> None:
     here = f"--namespace={namespace}"
-    cluster.kubectl("apply", here, "--filename=-", stdin=WEB)
+    usage, low = "kwok.x-k8s.io/usage-cpu", {"kwok.x-k8s.io/usage-memory": "8Mi"}
+    manifests = [
+        scaled("steady", 3, {}),
+        scaled("busy", 2, {usage: "140m"} | low),
+        scaled("idle", 4, {usage: "10m"} | low),
+    ]
+    cluster.kubectl("apply", here, "--filename=-", stdin="---".join(manifests))
 
-    def utilization() -> dict[str, int]:
-        status = json.loads(cluster.kubectl("get", "hpa/web", here, "--output=json"))["status"]
-        metrics = [metric["resource"] for metric in status.get("currentMetrics") or [] if "resource" in metric]
-        return {metric["name"]: metric["current"].get("averageUtilization", 0) for metric in metrics}
+    def replicas() -> dict[str, int]:
+        found = json.loads(cluster.kubectl("get", "deployments", here, "--output=json"))["items"]
+        return {deployment["metadata"]["name"]: deployment["spec"]["replicas"] for deployment in found}
 
-    def replicas() -> int:
-        return int(cluster.kubectl("get", "deployment/web", here, "--output=jsonpath={.spec.replicas}"))
+    assert eventually(lambda: replicas() == {"steady": 3, "busy": 6, "idle": 2}, 120), replicas()
 
-    # By default half of the requests, so that nothing moves; the counter's steps blur CPU by a few percent.
-    assert eventually(lambda: abs(utilization().get("cpu", 0) - 50) <= 5 and utilization()["memory"] == 50, 60)
-    assert replicas() == 2
-    cluster.kubectl("top", "pods", here)
+    status = json.loads(cluster.kubectl("get", "hpa/steady", here, "--output=json"))["status"]
+    current = {metric["resource"]["name"]: metric["resource"]["current"] for metric in status["currentMetrics"]}
+    # By default half of the requests, so that nothing moves; time between two scrapes blurs CPU by a few percent.
+    assert abs(current["cpu"]["averageUtilization"] - 50) <= 5
+    assert current["memory"]["averageUtilization"] == 50
+    assert len(cluster.kubectl("top", "pods", here, "--no-headers").splitlines()) >= 3
     assert len(cluster.kubectl("top", "nodes", "--no-headers").splitlines()) == 3
-
-    annotation = json.dumps({"spec": {"template": {"metadata": {"annotations": {"kwok.x-k8s.io/usage-cpu": "140m"}}}}})
-    cluster.kubectl("patch", "deployment/web", here, f"--patch={annotation}")
-    assert eventually(lambda: replicas() == 6, 90)
-    cluster.kubectl("patch", "deployment/web", here, f"--patch={annotation.replace('140m', '10m')}")
-    assert eventually(lambda: replicas() == 2, 120)
 
 
 # --- what may happen to it --------------------------------------------------------------------------------------------
