@@ -31,7 +31,11 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """Names (``Kind namespace/name``) of what a run made, changed and removed; `unchanged` is a count."""
+    """What a run made, changed and removed, by name; `unchanged` is a count.
+
+    Names are ``Kind namespace/name``, or ``Kind name`` for what is cluster-wide; what was removed is named as kubectl
+    names it.
+    """
 
     created: tuple[str, ...]
     changed: tuple[str, ...]
@@ -48,10 +52,10 @@ def apply(recording: Recording, kubectl: Kubectl, namespace: str) -> Applied:
     found = manifests(recording, templates=True)
     _refuse_foreign(kubectl, namespace)
     spaces = [manifest for manifest in found if manifest.recorded.kind == "Namespace"]
-    _create_missing(kubectl, spaces)
+    made = _create_missing(kubectl, spaces)
     values = _generated_values(kubectl, recording, found, namespace)
     objects = [_with_data(substitute(manifest.object, values)) for manifest in found]
-    before = _live(kubectl, objects)
+    before = {name: digest for name, digest in _live(kubectl, objects).items() if name not in made}
     members = _apply_sets(kubectl, objects, namespace, recording.stack)
     after = _live(kubectl, objects)
     return Applied(
@@ -98,13 +102,16 @@ def _refuse_foreign(kubectl: Kubectl, namespace: str) -> None:
     )
 
 
-def _create_missing(kubectl: Kubectl, spaces: Iterable[Manifest]) -> None:
+def _create_missing(kubectl: Kubectl, spaces: Iterable[Manifest]) -> set[str]:
     # The parent of an ApplySet is in the namespace, so the namespace comes first; only when it is not there, because a
     # second apply without the ApplySet's label would take that label away.
+    made = set()
     for manifest in spaces:
         name = str(manifest.recorded.object_name)
         if not kubectl.run("get", "namespace", name, "--ignore-not-found", "-o", "name"):
             kubectl.run("create", "-f", "-", f"--field-manager={_FIELD_MANAGER}", stdin=json.dumps(manifest.object))
+            made.add(f"Namespace {name}")
+    return made
 
 
 def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespace: str, stack: str) -> tuple[str, ...]:
@@ -141,13 +148,16 @@ def _live(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]]) -> dict[str, s
     if listed is None:
         return {}
     items = listed["items"] if listed["kind"] == "List" else [listed]
-    return {
-        f"{item['kind']} {item['metadata'].get('namespace', '')}/{item['metadata']['name']}": _version(item)
-        for item in items
-    }
+    return {_name(item): _digest(item) for item in items}
 
 
-def _version(item: Mapping[str, Any]) -> str:
+def _name(item: Mapping[str, Any]) -> str:
+    metadata = item["metadata"]
+    prefix = f"{metadata['namespace']}/" if "namespace" in metadata else ""
+    return f"{item['kind']} {prefix}{metadata['name']}"
+
+
+def _digest(item: Mapping[str, Any]) -> str:
     # Without what controllers write all the time, and without the bookkeeping of who wrote it.
     bookkeeping = ("resourceVersion", "generation", "managedFields")
     metadata = {key: value for key, value in item["metadata"].items() if key not in bookkeeping}
