@@ -83,6 +83,8 @@ def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] |
     """
     catalog = read(root / CATALOG, CATALOG)
     config, files = _stack_config(stack, root, engine_config)
+    if problems := list(_unknown_services(catalog.data.get("services"), config.get("services"), files)):
+        raise UserError("\n".join(problems))
     origins: dict[Path_, Origin] = {}
     tree: dict[str, Any] = {}
     _merge(tree, catalog.data, (), origins, lambda path: Origin(CATALOG, catalog.lines.get(path)))
@@ -207,17 +209,28 @@ def _forget(origins: dict[Path_, Origin], path: Path_) -> None:
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
-def _where(path: Path_, origins: Mapping[Path_, Origin]) -> str:
+def _where(path: Path_, origins: Mapping[Path_, Origin], otherwise: str = CATALOG) -> str:
     """``file:line: key.path``; of the nearest ancestor that was written, where the path itself was not."""
     for length in range(len(path), -1, -1):
         if origin := origins.get(path[:length]):
             return f"{origin}: {dotted(path)}"
-    return f"{CATALOG}: {dotted(path)}"
+    return f"{otherwise}: {dotted(path)}"
 
 
 def _meant(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _unknown_services(known: Any, changed: Any, files: Mapping[Path_, Origin]) -> Iterable[str]:
+    # Else a misspelt name would be a new service that lacks nearly everything.
+    if not isinstance(known, dict) or not isinstance(changed, dict):
+        return
+    for name, part in changed.items():
+        if name not in known and isinstance(part, dict) and "description" not in part:
+            where = _where(("services", name), files, "Pulumi config")
+            allowed = ", ".join(known)
+            yield f"{where}: found an unknown service{_meant(name, known)}; allowed: {allowed}, or a whole new one"
 
 
 def _explained(error: ValidationError, origins: Mapping[Path_, Origin], tree: Mapping[str, Any]) -> Iterable[str]:
@@ -274,7 +287,9 @@ def _fields_at(path: Path_) -> list[str]:
         if isinstance(part, int):
             node = node.get("items", {})
         else:
-            node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+            # Keys with a grammar of their own, such as names of services, are patterns in the schema.
+            values = [node.get("additionalProperties"), *node.get("patternProperties", {}).values()]
+            node = node.get("properties", {}).get(part) or next((value for value in values if value), {})
     return list(resolved(node).get("properties", {}))
 
 

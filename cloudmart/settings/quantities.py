@@ -83,7 +83,9 @@ class Quantity:
             except ValueError:
                 pass
         raise PydanticCustomError(
-            "quantity", "expected a {kind} such as {examples}", {"kind": cls.kind, "examples": ", ".join(cls.examples)}
+            "quantity",
+            "Input should be a {kind} such as {examples}",
+            {"kind": cls.kind, "examples": ", ".join(cls.examples)},
         )
 
     @classmethod

@@ -19,11 +19,11 @@ def json_schema(document: Document) -> dict[str, Any]:
     A stack's file holds only what differs: nothing in it is required, and null takes a key of the catalog away. What
     only the merged whole can break (a limit below its request, an edge to nothing) is left to the command line.
     """
-    schema = Declaration.model_json_schema(by_alias=True)
+    schema = _closed(Declaration.model_json_schema(by_alias=True))
     if document == "catalog":
         return {"$schema": _DRAFT, **schema, "title": "CloudMart's catalog"}
     definitions = {name: _partial(part) for name, part in schema.pop("$defs").items()}
-    properties = {f"{PREFIX}{name}": _nullable(part) for name, part in _partial(schema)["properties"].items()}
+    properties = {f"{PREFIX}{name}": part for name, part in _partial(schema)["properties"].items()}
     secret = {"type": "object", "required": ["secure"], "description": "Set with `pulumi config set --secret`"}
     return {
         "$schema": _DRAFT,
@@ -42,6 +42,16 @@ def json_schema(document: Document) -> dict[str, Any]:
     }
 
 
+def _closed(schema: Any) -> Any:
+    """The same, where keys that fit no pattern are errors: a mapping with a grammar for its keys is published open."""
+    if isinstance(schema, list):
+        return [_closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {"additionalProperties": False} if "patternProperties" in schema else {}
+    return {key: _closed(part) for key, part in schema.items()} | closed
+
+
 def _partial(schema: dict[str, Any]) -> dict[str, Any]:
     part = copy.deepcopy(schema)
     part.pop("required", None)
@@ -49,6 +59,8 @@ def _partial(schema: dict[str, Any]) -> dict[str, Any]:
         part["properties"] = {name: _nullable(value) for name, value in part["properties"].items()}
     if isinstance(part.get("additionalProperties"), dict):
         part["additionalProperties"] = _nullable(part["additionalProperties"])
+    if "patternProperties" in part:
+        part["patternProperties"] = {name: _nullable(value) for name, value in part["patternProperties"].items()}
     return part
 
 

@@ -57,7 +57,9 @@ def read(path: Path, name: str) -> Document:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{name}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
         raise UserError(f"{name}: cannot be read as UTF-8 text ({error})") from None
     try:
         _check_events(text, name)

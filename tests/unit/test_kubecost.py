@@ -122,7 +122,7 @@ def unknown_keys(values: dict[str, Any], known: dict[str, Any], path: str = "") 
         ({"chart": {"name": "cost-analyzer"}, "imageRegistry": "a.example"}, "imageRegistry works with chart kubecost"),
         ({"components": {"aggregator": SMALL, "networkCosts": SMALL}}, "Extra inputs are not permitted"),
         ({"clusterId": "a b"}, "String should match pattern"),
-        ({"storage": {"database": "-1Gi"}}, "expected a memory or storage quantity"),
+        ({"storage": {"database": "-1Gi"}}, "a memory or storage quantity"),
         ({"retention": {"hours": 0}}, "greater than or equal to 1"),
     ],
 )

@@ -1,0 +1,180 @@
+"""The command line: what goes to which stream, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from cloudmart.cli import cli, main
+from cloudmart.preview.recorder import HOME
+from cloudmart.settings.schema import json_schema
+from tests.unit.settings_files import write
+
+
+class Run:
+    """Runs the command in this process, as the installed script does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *args: str) -> tuple[int, str, str]:
+        self._monkeypatch.setattr("sys.argv", ["cloudmart", *args])
+        try:
+            main()
+            code: object = 0
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        output = self._capsys.readouterr()
+        assert isinstance(code, int)
+        return code, output.out, output.err
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(monkeypatch, capsys)
+
+
+def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, group
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+COMMANDS = dict(commands())
+
+
+def test_the_tree_holds_the_commands_that_people_type() -> None:
+    assert {
+        ("up",),
+        ("down",),
+        ("preview",),
+        ("render",),
+        ("config", "show"),
+        ("config", "schema"),
+        *(("local", verb) for verb in ("start", "stop", "status", "reset")),
+    } <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_says_in_a_sentence_what_the_command_does(run: Run, path: tuple[str, ...], flag: str) -> None:
+    code, out, err = run(*path, flag)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: cloudmart {' '.join(path)}".rstrip())
+    sentence = out.splitlines()[2].strip()
+    assert sentence[0].isupper()
+    assert len(sentence.split()) >= 4
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_option_that_is_not_the_help_is_explained_or_lists_its_values(path: tuple[str, ...]) -> None:
+    for parameter in COMMANDS[path].params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help or isinstance(parameter.type, click.Choice), parameter.name
+
+
+def test_show_prints_every_value_with_its_origin_and_nothing_else(run: Run) -> None:
+    code, out, err = run("config", "show", "--stack", "prod")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert all("  # " in line for line in lines)
+    assert len({line.split()[0] for line in lines}) == len(lines)
+    origins = {line.split()[0]: line.rpartition("  # ")[2] for line in lines}
+    values = {line.split()[0]: line.split(maxsplit=1)[1].rpartition("  # ")[0] for line in lines}
+    assert values["services.user-service.replicas"] == "2"
+    assert origins["services.user-service.replicas"].startswith("catalog.yaml:")
+    assert values["data.postgres.protect"] == "true"
+    assert origins["data.postgres.protect"].startswith("Pulumi.prod.yaml:")
+    assert origins["services.user-service.containerPort"] == "default"
+
+
+def test_show_as_json_is_json_and_the_same_tree(run: Run) -> None:
+    _, text, _ = run("config", "show", "-s", "dev")
+    code, out, err = run("config", "show", "-s", "dev", "--format", "json")
+    assert (code, err) == (0, "")
+    entries = json.loads(out)
+    assert [entry["path"] for entry in entries] == [line.split()[0] for line in text.splitlines()]
+    assert all(entry.keys() == {"path", "value", "origin"} for entry in entries)
+
+
+@pytest.mark.parametrize("document", ["catalog", "stack"])
+def test_schema_prints_the_schema_and_nothing_else(run: Run, document: str) -> None:
+    code, out, err = run("config", "schema", document)
+    assert (code, err) == (0, "")
+    assert json.loads(out) == json_schema(document)  # type: ignore[arg-type]
+    # Committed as it was printed, so that a redirect renews it without noise.
+    assert out == (HOME / "schemas" / f"{document}.schema.json").read_text(encoding="utf-8")
+
+
+def test_schema_without_an_argument_is_the_catalogs(run: Run) -> None:
+    assert run("config", "schema") == run("config", "schema", "catalog")
+
+
+@pytest.mark.parametrize("command", [("config", "show"), ("preview",), ("render", "--out", "unused")])
+def test_a_stack_that_is_not_there_is_one_line_on_stderr_and_exit_status_2(run: Run, command: tuple[str, ...]) -> None:
+    code, out, err = run(*command, "--stack", "staging")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: Pulumi.staging.yaml: no such file")
+    assert err.count("\n") == 1
+    assert not Path("unused").exists()
+
+
+@pytest.mark.parametrize("stack", ["../dev", "Dev", "a b", ""])
+def test_a_name_that_no_stack_can_have_is_one_line_on_stderr_and_exit_status_2(run: Run, stack: str) -> None:
+    code, out, err = run("config", "show", "--stack", stack)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: stack: found {stack!r}; allowed: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("nonsense",),
+        ("config", "show"),
+        ("config", "show", "--stack"),
+        ("config", "show", "--stack", "dev", "--format", "xml"),
+        ("config", "show", "--stack", "dev", "--root", "/no/such/folder"),
+        ("config", "schema", "cluster"),
+        ("config", "schema", "--nonsense"),
+    ],
+)
+def test_a_wrong_call_says_so_on_stderr_with_exit_status_2(run: Run, args: tuple[str, ...]) -> None:
+    code, out, err = run(*args)
+    assert (code, out) == (2, "")
+    assert "Error: " in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["show", "schema"])
+def test_the_installed_command_reports_bad_input_without_a_traceback(tmp_path: Path, command: str) -> None:
+    write(tmp_path, catalog="project: [\n")
+    args = (
+        ["config", "show", "--stack", "dev", "--root", str(tmp_path)]
+        if command == "show"
+        else ["config", "schema", "x"]
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "cloudmart.cli", *args], capture_output=True, text=True, check=False, env={**os.environ}
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: catalog.yaml:2: not valid YAML" if command == "show" else "Usage: ")
+
+
+def test_the_projects_folder_is_the_repository_wherever_the_command_is_run(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = run("config", "show", "-s", "dev")
+    monkeypatch.chdir(tmp_path)
+    assert run("config", "show", "-s", "dev") == here

@@ -1,0 +1,444 @@
+"""Bad input: one line a problem, with file, line, key path, what was found and what is allowed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from cloudmart.cli import main
+from tests.unit.settings_files import CATALOG, MARK, changed, loaded, marked_line, problems, write
+
+WEB = "    replicas: 2\n"
+
+#: What is broken: the edit of the catalog (the marked line is at fault), and the message after `catalog.yaml:LINE: `.
+BROKEN = {
+    "unknown key": (
+        (WEB, f"    replicas: 2\n    replcas: 3 {MARK}\n"),
+        r"services\.web\.replcas: found an unknown key \(did you mean 'replicas'\?\); allowed: description, .*",
+    ),
+    "unknown key at the top": (
+        ("project: shop", f"project: shop\nproyect: x {MARK}"),
+        r"proyect: found an unknown key \(did you mean 'project'\?\); allowed: project, cluster, .*",
+    ),
+    "key in snake case": (
+        ("    needs: [mail]", f"    needs: [mail]\n    cost_center: CC-2 {MARK}"),
+        r"services\.api\.cost_center: found an unknown key \(did you mean 'costCenter'\?\); allowed: .*",
+    ),
+    "required key left out": (
+        ("  web:\n    description: Pages\n", f"  web: {MARK}\n"),
+        r"services\.web\.description: found nothing; allowed: this key is required",
+    ),
+    "wrong type": (
+        ("    replicas: 2", f"    replicas: two {MARK}"),
+        r"services\.web\.replicas: found 'two'; allowed: a valid integer",
+    ),
+    "number in quotes": (
+        ("    replicas: 2", f'    replicas: "2" {MARK}'),
+        r"services\.web\.replicas: found '2'; allowed: a valid integer",
+    ),
+    "boolean for a number": (
+        ("    replicas: 2", f"    replicas: yes {MARK}"),
+        r"services\.web\.replicas: found true; allowed: a valid integer",
+    ),
+    "number for text": (
+        ("env: {LOG_LEVEL: info}", f"env: {{LOG_LEVEL: 3}} {MARK}"),
+        r"services\.web\.env\.LOG_LEVEL: found 3; allowed: a valid string",
+    ),
+    "scalar for a mapping": (
+        (
+            "externals:\n  mail: {description: Mail provider, host: mail.example.com}",
+            f"externals:\n  mail: there {MARK}",
+        ),
+        r"externals\.mail: found 'there'; allowed: a mapping",
+    ),
+    "scalar for a list": (
+        ("needs: [mail]", f"needs: mail {MARK}"),
+        r"services\.api\.needs: found 'mail'; allowed: a list",
+    ),
+    "word outside a vocabulary": (
+        ("criticality: standard", f"criticality: urgent {MARK}"),
+        r"services\.api\.criticality: found 'urgent'; allowed: 'critical', 'high', 'standard' or 'low'",
+    ),
+    "zero replicas": (
+        ("    replicas: 2", f"    replicas: 0 {MARK}"),
+        r"services\.web\.replicas: found 0; allowed: greater than or equal to 1",
+    ),
+    "unknown cost center": (
+        ("    needs: [mail]", f"    needs: [mail]\n    costCenter: CC-3 {MARK}"),
+        r"services\.api\.costCenter: found 'CC-3' \(did you mean 'CC-[12]'\?\); allowed, from costCenters: CC-1, CC-2",
+    ),
+    "unknown cost center of the namespace": (
+        ("  costCenter: CC-1", f"  costCenter: XX-9999 {MARK}"),
+        r"namespace\.costCenter: found 'XX-9999'; allowed, from costCenters: CC-1, CC-2",
+    ),
+    "unknown cost center of a store": (
+        ("  postgres: {}", f"  postgres: {{costCenter: CC-7}} {MARK}"),
+        r"data\.postgres\.costCenter: found 'CC-7'.*; allowed, from costCenters: CC-1, CC-2",
+    ),
+    "bad CPU quantity": (
+        ("requests: {cpu: 100m, memory: 128Mi}", f"requests: {{cpu: 100M, memory: 128Mi}} {MARK}"),
+        r"services\.web\.resources\.requests\.cpu: found '100M'; allowed: a CPU quantity such as 100m, .*",
+    ),
+    "bad memory quantity": (
+        ("requests: {cpu: 100m, memory: 128Mi}", f"requests: {{cpu: 100m, memory: 128MB}} {MARK}"),
+        r"services\.web\.resources\.requests\.memory: found '128MB'; "
+        r"allowed: a memory or storage quantity such as 128Mi, 1Gi, 500M",
+    ),
+    "memory without its unit": (
+        ("requests: {cpu: 100m, memory: 128Mi}", f"requests: {{cpu: 100m, memory: 128}} {MARK}"),
+        r"services\.web\.resources\.requests\.memory: found 128; allowed: 1Mi to 64Ti",
+    ),
+    "no CPU at all": (
+        ("requests: {cpu: 100m, memory: 128Mi}", f"requests: {{cpu: 0, memory: 128Mi}} {MARK}"),
+        r"services\.web\.resources\.requests\.cpu: found 0; allowed: 1m to 1000",
+    ),
+    "volume of absurd size": (
+        ("  postgres: {}", f"  postgres: {{storage: {{size: 999999999999999999Ei}}}} {MARK}"),
+        r"data\.postgres\.storage\.size: found 999999999999999999Ei; allowed: 1Mi to 1Pi",
+    ),
+    "CPU limit below its request": (
+        (
+            "    resources:\n      requests: {cpu: 100m, memory: 128Mi}\n      limits: {cpu: 300m",
+            f"    resources: {MARK}\n      requests: {{cpu: 100m, memory: 128Mi}}\n      limits: {{cpu: 99m",
+        ),
+        r"services\.web\.resources: found limits\.cpu 99m is below requests\.cpu 100m; allowed: 100m or more",
+    ),
+    "memory limit below its request": (
+        (
+            "    resources:\n      requests: {cpu: 50m, memory: 64Mi}\n      limits: {cpu: 100m, memory: 64Mi",
+            f"    resources: {MARK}\n      requests: {{cpu: 50m, memory: 64Mi}}\n"
+            "      limits: {cpu: 100m, memory: 64M",
+        ),
+        r"services\.api\.resources: found limits\.memory 64M is below requests\.memory 64Mi; allowed: 64Mi or more",
+    ),
+    "min above max": (
+        ("    autoscaling: {min: 1, max: 4, cpu: 70}", f"    autoscaling: {{min: 5, max: 4, cpu: 70}} {MARK}"),
+        r"services\.web\.autoscaling: found min 5 is above max 4; allowed: min up to max",
+    ),
+    "replicas out of range": (
+        (
+            "  web:\n    description: Pages\n    criticality: high\n    traffic: steady\n    replicas: 2",
+            f"  web: {MARK}\n    description: Pages\n    criticality: high\n    traffic: steady\n    replicas: 5",
+        ),
+        r"services\.web: found replicas 5 is outside the autoscaling range; allowed: 1 to 4",
+    ),
+    "autoscaling without a target": (
+        ("    autoscaling: {min: 1, max: 4, cpu: 70}", f"    autoscaling: {{min: 1, max: 4}} {MARK}"),
+        r"services\.web\.autoscaling: found neither cpu nor memory has a target; allowed: one or both, .*",
+    ),
+    "edge to nothing": (
+        ("needs: [api, postgres]", f"needs: [api, postgress] {MARK}"),
+        r"services\.web\.needs\[1\]: found 'postgress' \(did you mean 'postgres'\?\); allowed: api, postgres, mail",
+    ),
+    "edge to a store that is off": (
+        ("needs: [mail]", f"needs: [kafka] {MARK}"),
+        r"services\.api\.needs\[0\]: found 'kafka'; allowed: web, postgres, mail",
+    ),
+    "the same edge twice": (
+        ("  web:\n    description: Pages\n", f"  web: {MARK}\n    description: Pages\n"),
+        r"services\.web: found needs names something twice; allowed: each once",
+    ),
+    "cycle": (
+        ("    needs: [api, postgres]", f"    needs: [api, postgres] {MARK}"),
+        r"services\.web\.needs: found a cycle, web -> api -> web; allowed: needs that lead back to nobody",
+    ),
+    "service that needs itself": (
+        ("needs: [mail]", f"needs: [api] {MARK}"),
+        r"services\.api\.needs: found a cycle, api -> api; allowed: needs that lead back to nobody",
+    ),
+    "bad service name": (
+        ("  api:", f"  Api: {MARK}"),
+        r"services\.Api: found 'Api'; allowed: text that matches .*",
+    ),
+    "service with the name of a store": (
+        ("externals:", f"  postgres: {MARK}\n{{api}}externals:"),
+        r"services\.postgres: found a name that is taken; allowed: one of its own",
+    ),
+    "service with the name of a store's Service": (
+        ("externals:", f"  postgres-service: {MARK}\n{{api}}externals:"),
+        r"services\.postgres-service: found a name that is taken; allowed: one of its own",
+    ),
+    "external with the name of a service": (
+        ("  mail: {", f"  web: {{description: Web, host: example.com}} {MARK}\n  mail: {{"),
+        r"externals\.web: found a name that is taken; allowed: one of its own",
+    ),
+    "range of addresses that is none": (
+        ("host: mail.example.com}", f"host: mail.example.com, cidrs: [10.0.0.1/8]}} {MARK}"),
+        r"externals\.mail\.cidrs\[0\]: found '10\.0\.0\.1/8': .*host bits set; allowed: a range such as .*",
+    ),
+    "image that moves": (
+        (
+            'placeholderImage: {repository: docker.io/nginxinc/nginx-unprivileged, tag: "1.30"}',
+            f"placeholderImage: {{repository: docker.io/nginxinc/nginx-unprivileged, tag: latest}} {MARK}",
+        ),
+        r"placeholderImage: found tag is 'latest', which moves; allowed: a tag that names one version, or a digest",
+    ),
+    "Kubecost in the shop's namespace": (
+        ("kubecost: {enabled: false}", f"kubecost: {{enabled: true, namespace: shop}} {MARK}"),
+        r"kubecost\.namespace: found 'shop', the shop's; allowed: a namespace of its own",
+    ),
+    "version that YAML reads as a number": (
+        ('cluster: {kubernetesVersion: "1.36"}', f"cluster: {{kubernetesVersion: 1.36}} {MARK}"),
+        r"cluster\.kubernetesVersion: found 1\.36; allowed: a valid string",
+    ),
+    "key twice": (
+        (WEB, f"    replicas: 2\n    replicas: 3 {MARK}\n"),
+        r"services\.web: found the key 'replicas' twice; allowed: once",
+    ),
+    "service twice": (
+        ("externals:", f"  web: {{}} {MARK}\nexternals:"),
+        r"services: found the key 'web' twice; allowed: once",
+    ),
+    "key y": (
+        ("    env: {LOG_LEVEL: info}", f"    env: {{y: info}} {MARK}"),
+        r"services\.web\.env: found a key that YAML does not read as text \('y'\); allowed: in quotes",
+    ),
+    "key no": (
+        ("    env: {LOG_LEVEL: info}", f"    env: {{no: info}} {MARK}"),
+        r"services\.web\.env: found a key that YAML does not read as text \('no'\); allowed: in quotes",
+    ),
+    "key on at the top": (
+        ("project: shop", f"on: shop {MARK}"),
+        r"top level: found a key that YAML does not read as text \('on'\); allowed: in quotes",
+    ),
+    "number as a key": (
+        ("  CC-2: {", f"  2002: {{name: x, owner: y}} {MARK}\n  CC-2: {{"),
+        r"costCenters: found a key that YAML does not read as text \('2002'\); allowed: in quotes",
+    ),
+    "null as a key": (
+        ("  CC-2: {", f"  ~: {{name: x, owner: y}} {MARK}\n  CC-2: {{"),
+        r"costCenters: found a key that YAML does not read as text \('~'\); allowed: in quotes",
+    ),
+    "merge key": (
+        ("    env: {LOG_LEVEL: info}", f"    env: {{<<: {{A: b}}}} {MARK}"),
+        r"services\.web\.env: found a key that YAML does not read as text \('<<'\); allowed: in quotes",
+    ),
+    "list as a key": (
+        ("    env: {LOG_LEVEL: info}", f"    env: {{[a, b]: info}} {MARK}"),
+        r"services\.web\.env: found a list or a mapping as a key; allowed: text",
+    ),
+    "key with a line break": (
+        ("    env: {LOG_LEVEL: info}", f'    env: {{"A\\nerror: B": info}} {MARK}'),
+        r"services\.web\.env\['A\\nerror: B'\]: found 'A\\nerror: B'; allowed: text that matches .*",
+    ),
+    "anchor": (
+        ("cluster: {", f"cluster: &c {{kubernetesVersion: x}} {MARK}\nother: {{"),
+        r"found an anchor or alias; allowed: plain values, written out",
+    ),
+    "alias": (
+        ("needs: [mail]", f"needs: *nothing {MARK}"),
+        r"found an anchor or alias; allowed: plain values, written out",
+    ),
+    "number that cannot be read": (
+        ("    replicas: 2", f"    replicas: !!int two {MARK}"),
+        r"services\.web\.replicas: found something that cannot be read as int; allowed: .*",
+    ),
+    "boolean that cannot be read": (
+        ("    replicas: 2", f"    replicas: !!bool two {MARK}"),
+        r"services\.web\.replicas: found something that cannot be read as bool; allowed: .*",
+    ),
+    "empty number": (
+        ("    replicas: 2", f'    replicas: !!float "" {MARK}'),
+        r"services\.web\.replicas: found something that cannot be read as float; allowed: .*",
+    ),
+    "nested too deep": (
+        ("    env: {LOG_LEVEL: info}", f"    env: {'{a: ' * 60}1{'}' * 60} {MARK}"),
+        r"nested deeper than 40 levels",
+    ),
+}
+#: A whole service, where the edit asks for one.
+API = "".join(
+    f"    {line}\n"
+    for line in (
+        "description: x",
+        "criticality: low",
+        "traffic: low",
+        "replicas: 1",
+        "resources: {requests: {cpu: 1m, memory: 1Mi}, limits: {cpu: 1m, memory: 1Mi}}",
+    )
+)
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_catalog_gets_one_line_that_says_where_and_what(tmp_path: Path, what: str) -> None:
+    (old, new), message = BROKEN[what]
+    text = changed(old, new.replace("{api}", API))
+    if what == "the same edge twice":
+        text = changed("needs: [api, postgres]", "needs: [api, api]", text)
+    if what == "cycle":
+        text = changed("needs: [mail]", "needs: [web]", text)
+    (problem,) = problems(write(tmp_path, text))
+    assert re.fullmatch(rf"catalog\.yaml:{marked_line(text)}: {message}", problem), problem
+
+
+def test_every_broken_catalog_above_is_whole_without_its_fault(tmp_path: Path) -> None:
+    assert loaded(write(tmp_path)).settings.project == "shop"
+
+
+@pytest.mark.parametrize("what", ["unknown key", "wrong type", "edge to nothing", "bad CPU quantity"])
+def test_the_command_line_prints_the_message_and_exits_with_2(
+    tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (old, new), message = BROKEN[what]
+    write(tmp_path, changed(old, new))
+    monkeypatch.setattr("sys.argv", ["cloudmart", "config", "show", "--stack", "dev", "--root", str(tmp_path)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    output = capsys.readouterr()
+    assert (exit_.value.code, output.out) == (2, "")
+    assert re.fullmatch(rf"error: catalog\.yaml:[0-9]+: {message}\n", output.err), output.err
+
+
+def test_several_problems_are_told_at_once_one_line_each(tmp_path: Path) -> None:
+    text = changed("    replicas: 2", "    replicas: two")
+    text = changed("criticality: standard", "criticality: urgent", text)
+    text = changed("project: shop", "proyect: shop", text)
+    found = problems(write(tmp_path, text))
+    paths = {line.split(": ")[1] for line in found}
+    assert len(found) == 4
+    assert paths == {"project", "proyect", "services.web.replicas", "services.api.criticality"}
+    assert all(re.match(r"catalog\.yaml(:\d+)?: \S+: found .+; allowed: .+", line) for line in found)
+
+
+def test_a_problem_that_the_stacks_file_made_names_the_stacks_file(tmp_path: Path) -> None:
+    stack = f"config:\n  cloudmart:services:\n    web:\n      needs: [nothing] {MARK}\n"
+    assert problems(write(tmp_path, stack=stack)) == [
+        f"Pulumi.dev.yaml:{marked_line(stack)}: services.web.needs[0]: found 'nothing'; allowed: api, postgres, mail"
+    ]
+
+
+def test_part_of_a_service_that_the_catalog_does_not_have_is_an_unknown_service(tmp_path: Path) -> None:
+    stack = f"config:\n  cloudmart:services:\n    wep: {MARK}\n      replicas: 3\n"
+    found = problems(write(tmp_path, stack=stack))
+    where = f"Pulumi.dev.yaml:{marked_line(stack)}: services.wep"
+    assert found == [f"{where}: found an unknown service (did you mean 'web'?); allowed: web, api, or a whole new one"]
+
+
+# --- the stack's file ------------------------------------------------------------------------------------------------
+
+STACK = {
+    "unknown key": (
+        "cloudmart:servics: {}",
+        r"config\.cloudmart:servics: found an unknown key \(did you mean 'services'\?\); allowed: project, .*",
+    ),
+    "secret under a settings key": (
+        "cloudmart:services: {secure: v1:hunter2}",
+        r"config\.cloudmart:services: found a secret; allowed: a plain value, or a Kubernetes Secret through secretEnv",
+    ),
+    "secret within a settings key": (
+        "cloudmart:services: {web: {env: {TOKEN: {secure: v1:hunter2}}}}",
+        r"config\.cloudmart:services\.web\.env\.TOKEN: found a secret; allowed: a plain value, or .*",
+    ),
+    "plain value under a secret key": (
+        "cloudmart:postgresPassword: hunter2",
+        r"config\.cloudmart:postgresPassword: found a value in plain text; allowed: a secret, as "
+        r"`pulumi config set --secret postgresPassword` writes it",
+    ),
+    "number under a secret key": (
+        "cloudmart:kafkaPassword: 1234567",
+        r"config\.cloudmart:kafkaPassword: found a value in plain text; allowed: a secret, .*",
+    ),
+    "unreadable value under a secret key": (
+        "cloudmart:redisPassword: !!int hunter2",
+        r"config\.cloudmart:redisPassword: found something that cannot be read as int; allowed: .*",
+    ),
+    "mapping under a secret key": (
+        "cloudmart:redisPassword: {value: hunter2}",
+        r"config\.cloudmart:redisPassword: found a value in plain text; allowed: a secret, .*",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", STACK)
+def test_a_broken_stack_file_gets_one_line_that_says_where_and_never_shows_a_secret(tmp_path: Path, what: str) -> None:
+    entry, message = STACK[what]
+    stack = f"# a stack\nconfig:\n  {entry} {MARK}\n"
+    (problem,) = problems(write(tmp_path, stack=stack))
+    assert re.fullmatch(rf"Pulumi\.dev\.yaml:{marked_line(stack)}: {message}", problem), problem
+    assert "hunter2" not in problem
+    assert "1234567" not in problem
+
+
+def test_a_configuration_that_is_no_mapping_is_an_error(tmp_path: Path) -> None:
+    assert problems(write(tmp_path, stack="config: [a]\n")) == [
+        "Pulumi.dev.yaml:1: config: found a list; allowed: a mapping"
+    ]
+
+
+def test_an_unknown_stack_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:
+    from cloudmart.errors import UserError
+    from cloudmart.settings import load
+
+    write(tmp_path)
+    with pytest.raises(UserError) as caught:
+        load("staging", tmp_path)
+    assert str(caught.value) == "Pulumi.staging.yaml: no such file; stacks that have one: dev"
+
+
+@pytest.mark.parametrize("stack", ["", "..", "../dev", "Dev", "a b", "a/b", "-a", "a" * 64, "dev\n", "dév"])
+def test_a_name_that_no_stack_can_have_is_an_error(tmp_path: Path, stack: str) -> None:
+    from cloudmart.errors import UserError
+    from cloudmart.settings import load
+
+    with pytest.raises(UserError, match=r"^stack: found .*; allowed: a-z, 0-9 and '-', up to 63 of them$"):
+        load(stack, write(tmp_path))
+
+
+# --- files that are no YAML of ours ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"catalog\.yaml: project: found nothing; allowed: this key is required"),
+        (b"# only a comment\n", r"catalog\.yaml: project: found nothing; allowed: this key is required"),
+        (b"- a\n- b\n", r"catalog\.yaml:1: found a list; allowed: a mapping of keys to values"),
+        (b"text\n", r"catalog\.yaml:1: found 'text'; allowed: a mapping of keys to values"),
+        (b"project: \xff\n", r"catalog\.yaml: cannot be read as UTF-8 text \(.*\)"),
+        ("project: grün\n".encode("utf-16"), r"catalog\.yaml: cannot be read as UTF-8 text \(.*\)"),
+        (b"project: a\x00b\n", r"catalog\.yaml: not valid YAML: .*"),
+        (b"project: [a\n", r"catalog\.yaml:2: not valid YAML: .*"),
+        (b"project: a\n\tcluster: b\n", r"catalog\.yaml:2: not valid YAML: .*"),
+        (b"project: 'a\n", r"catalog\.yaml:2: not valid YAML: .*"),
+        (b"a: 1\n---\nb: 2\n", r"catalog\.yaml:2: not valid YAML: expected a single document.*"),
+        (b"project: " + b"a" * (1 << 20), r"catalog\.yaml: is larger than 1 MiB; allowed: up to 1 MiB"),
+        (b"[" * 100_000, r"catalog\.yaml:1: nested deeper than 40 levels"),
+    ],
+    ids=lambda value: repr(value[:20]) if isinstance(value, bytes) else "",
+)
+def test_a_file_that_is_no_such_yaml_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
+    (write(tmp_path) / "catalog.yaml").write_bytes(content)
+    found = problems(tmp_path)
+    assert re.fullmatch(message, found[0]), found[0]
+
+
+def test_a_catalog_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    (write(tmp_path) / "catalog.yaml").unlink()
+    assert problems(tmp_path) == ["catalog.yaml: no such file"]
+
+
+def test_a_folder_in_the_catalogs_place_is_an_error(tmp_path: Path) -> None:
+    (write(tmp_path) / "catalog.yaml").unlink()
+    (tmp_path / "catalog.yaml").mkdir()
+    (problem,) = problems(tmp_path)
+    assert problem.startswith("catalog.yaml: cannot be read")
+    assert str(tmp_path) not in problem
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    (write(tmp_path) / "catalog.yaml").write_text(CATALOG, encoding="utf-8-sig")
+    assert loaded(tmp_path).settings.project == "shop"
+
+
+def test_a_date_in_the_file_is_the_text_that_was_written(tmp_path: Path) -> None:
+    text = changed("    env: {LOG_LEVEL: info}", "    env: {SINCE: 2026-11-23}")
+    assert dict(loaded(write(tmp_path, text)).settings.services["web"].env) == {"SINCE": "2026-11-23"}
+
+
+@pytest.mark.parametrize("key", ["y", "no", "on"])
+def test_such_a_key_in_quotes_is_text(tmp_path: Path, key: str) -> None:
+    text = changed("    env: {LOG_LEVEL: info}", f"    env: {{{json.dumps(key)}: info}}")
+    assert dict(loaded(write(tmp_path, text)).settings.services["web"].env) == {key: "info"}
