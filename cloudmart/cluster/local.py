@@ -299,14 +299,17 @@ class LocalCluster:
 
     # --- kwokctl ------------------------------------------------------------------------------------------------------
 
-    def _run_kwokctl(self, program: Path, arguments: Sequence[str], seconds: float = START_SECONDS) -> None:
+    def _run_kwokctl(
+        self, program: Path, arguments: Sequence[str], *, seconds: float = START_SECONDS, path: str = ""
+    ) -> None:
         """Run kwokctl, and give up as soon as a component that it started has died."""
         log = self.directory / "kwokctl.log"
         with log.open("w") as output:
+            # PATH: kwokctl would take any kubectl that it finds there for the one of the cluster's version.
             # umask: kwokctl writes its keys readable by everyone.
             process = subprocess.Popen(
                 [str(program), *arguments],
-                env=self._environment(),
+                env=self._environment() | {"PATH": path},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -506,13 +509,13 @@ class LocalCluster:
         progress(f"making a kind cluster through kwokctl ({runtime}); this pulls images")
         arguments = ["create", "cluster", "--name", self.name, "--runtime", runtime]
         arguments += ["--kubeconfig", str(self.kubeconfig), "--wait", "5m"]
-        self._run_kwokctl(tools.kwokctl, arguments, KIND_SECONDS)
+        self._run_kwokctl(tools.kwokctl, arguments, seconds=KIND_SECONDS, path=os.environ["PATH"])
         self.kubeconfig.chmod(0o600)
         return self._finish("kind", fingerprint)
 
     def _kwokctl_of_kind(self, *arguments: str) -> None:
         tools = toolchain.ensure(lambda _: None, only_kwokctl=True)
-        self._run_kwokctl(tools.kwokctl, arguments, KIND_SECONDS)
+        self._run_kwokctl(tools.kwokctl, arguments, seconds=KIND_SECONDS, path=os.environ["PATH"])
 
 
 def _container_runtime() -> str:
