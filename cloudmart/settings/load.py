@@ -170,6 +170,8 @@ def _known_key(key: str, where: str) -> None:
 
 
 def _engine_value(text: str) -> Any:
+    if text == "":
+        return None  # how the engine passes on a null
     try:
         return json.loads(text)
     except ValueError:
