@@ -41,13 +41,16 @@ class Project:
 
 
 def copy_project(target: Path) -> Project:
-    """Copies the project to a folder that does not exist yet, with this environment as its own."""
-    target.mkdir(parents=True)
+    """Copies the project, over an earlier copy if need be, with this environment as its own."""
+    target.mkdir(parents=True, exist_ok=True)
     for path in [*(ROOT / name for name in _FILES), *ROOT.glob("Pulumi.*.yaml")]:
         shutil.copy(path, target)
+    ignored = shutil.ignore_patterns("__pycache__")
     for name in _FOLDERS:
-        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (target / ".venv").symlink_to(ROOT / ".venv", target_is_directory=True)
+        shutil.copytree(ROOT / name, target / name, ignore=ignored, dirs_exist_ok=True)
+    environment = target / ".venv"
+    environment.unlink(missing_ok=True)
+    environment.symlink_to(ROOT / ".venv", target_is_directory=True)
     return Project(target)
 
 

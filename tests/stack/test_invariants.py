@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import Any
 
@@ -182,7 +182,7 @@ def _needed(stack: Stack, *, surge: bool) -> dict[str, Decimal]:
         hpa["spec"]["scaleTargetRef"]["name"]: hpa["spec"]["maxReplicas"]
         for hpa in stack.of("HorizontalPodAutoscaler").values()
     }
-    total: Counter[str] = Counter()
+    total: defaultdict[str, Decimal] = defaultdict(Decimal)
     for kind in ("Deployment", "StatefulSet"):
         for name, workload in stack.of(kind).items():
             spec = workload["spec"]
@@ -199,12 +199,12 @@ def _needed(stack: Stack, *, surge: bool) -> dict[str, Decimal]:
                         *(_sum([init], bound, what) for init in pod.get("initContainers", [])),
                         Decimal(0),
                     )
-                    total[f"{bound}.{what}"] += count * amount  # type: ignore[assignment]
+                    total[f"{bound}.{what}"] += count * amount
             total["pods"] += count
             for claim in spec.get("volumeClaimTemplates", []):
                 total["persistentvolumeclaims"] += spec["replicas"]
                 total["requests.storage"] += Bytes(claim["spec"]["resources"]["requests"]["storage"]).bytes
-    return {key: Decimal(value) for key, value in total.items()}
+    return dict(total)
 
 
 def _hard(stack: Stack) -> dict[str, Decimal]:
