@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import itertools
 import sys
@@ -24,8 +25,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     # Before the first test, because a cold build takes longer than any test may.
     wanted = any(item.get_closest_marker("cluster") for item in session.items)
     if wanted and not session.config.option.collectonly:
+        capture = session.config.pluginmanager.getplugin("capturemanager")
         try:
-            toolchain.ensure(say)
+            with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+                toolchain.ensure(say)
         except UserError as error:
             raise pytest.UsageError(str(error)) from error
 

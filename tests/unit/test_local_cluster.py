@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from cloudmart.cluster import local, toolchain
-from cloudmart.cluster.local import CONFIG, LocalCluster
+from cloudmart.cluster.local import CONFIG, ClusterInfo, LocalCluster
 from cloudmart.errors import UserError
 
 Usage = namedtuple("Usage", "total used free")
@@ -112,6 +112,29 @@ def test_kind_without_a_container_engine_is_refused_before_anything_is_built_or_
     with pytest.raises(UserError, match="needs Docker or Podman"):
         cluster.reset(no_progress, "kind")
     assert (cluster.directory / "data").read_text() == "precious"
+
+
+def test_kind_is_handed_to_kwokctl_with_a_kubeconfig_of_our_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = LocalCluster(tmp_path)
+    info = ClusterInfo(
+        name=cluster.name, kubeconfig=cluster.kubeconfig, server="https://127.0.0.1:1", version="v1.36.3"
+    )
+    kwokctl = tmp_path / "base" / "kwokctl"
+    kwokctl.parent.mkdir()
+    kwokctl.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\necho made > {cluster.kubeconfig}\n')
+    kwokctl.chmod(0o755)
+    tools = toolchain.Tools(base=kwokctl.parent, binaries=None)
+    monkeypatch.setattr(local, "_container_runtime", lambda: "kind-podman")
+    monkeypatch.setattr(toolchain, "ensure", lambda *_, **__: tools)
+    monkeypatch.setattr(cluster, "kubectl", lambda *_: '{"gitVersion": "v1.36.3"}')
+    monkeypatch.setattr(cluster, "_info", lambda: info)
+    assert cluster.start(no_progress, "kind") == info
+    said = (tmp_path / "said").read_text()
+    assert f"create cluster --name {cluster.name} --runtime kind-podman" in said
+    assert f"--kubeconfig {cluster.kubeconfig}" in said
+    assert stat.S_IMODE(cluster.kubeconfig.stat().st_mode) == 0o600
 
 
 def test_delete_removes_its_own_directory_and_never_follows_a_link(tmp_path: Path) -> None:
