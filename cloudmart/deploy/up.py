@@ -82,7 +82,7 @@ def up(stack: str, context: str | None, root: Path, progress: Progress) -> Deplo
         if applyset.was_applied(target.kubectl, settings.namespace.name):
             raise UserError(
                 f"namespace {settings.namespace.name}: found one that was made without the Pulumi CLI; allowed: none, "
-                "or one that Pulumi made. Take it away first, with the CLI off PATH: `cloudmart down --delete-data`"
+                f"or one that Pulumi made. Take it away first: `cloudmart down --stack {stack} --delete-data`"
             )
         engine = _engine(cli, settings, target, root, overrides)
         progress(f"pulumi {cli.version}: preview with the policy pack, then up")
