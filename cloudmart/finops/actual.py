@@ -209,9 +209,7 @@ def report(
     rows = _shared(rows, idle_tally if idle == "share" else Tally(), shared, hours)
     total = _total([*groups.values()], hours)
     total = _changed(total, total.cost, hours, sum(before.values()) if before else None, hours_before)
-    total = _with_shares(
-        total, *(sum(getattr(row, name) for row in rows) for name in ("idle_cost", "shared_cost")), hours
-    )
+    total = _with_shares(total, sum(row.idle_cost for row in rows), sum(row.shared_cost for row in rows), hours)
     over = [_row(name, tally, hours) for name, tally in controllers.items()]
     return Report(
         window=window,
@@ -371,7 +369,7 @@ def _notes(
     unseen = minutes - sum(tally.minutes_seen for tally in groups.values())
     if minutes and unseen > 0.01 * minutes:
         notes.append(
-            f"CPU usage is not known for {unseen / minutes:.0%} of the pods' time, as these pods ran in a part of a step "
+            f"CPU usage is not known for {unseen / minutes:.0%} of the pods' time, as these pods ran in part of a step "
             "only; it is taken to be as in the rest of the group"
         )
     if UNMOUNTED in namespaces:
