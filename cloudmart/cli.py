@@ -7,7 +7,7 @@ import json
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +17,8 @@ from cloudmart.errors import UserError
 
 if TYPE_CHECKING:
     from cloudmart.cluster.local import ClusterInfo
+    from cloudmart.finops.allocation import Client
+    from cloudmart.finops.estimate import Estimate
 
 #: The checkout that this package belongs to.
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -281,6 +283,221 @@ def down_command(stack: str, context: str | None, root: Path | None, delete_data
         left = up.down(stack, context, where, _say, delete_data=delete_data)
     if left:
         click.echo(f"Kept: {', '.join(left)}. `cloudmart down --stack {stack} --delete-data` deletes them too.")
+
+
+# --- what it cost ----------------------------------------------------------------------------------------------------
+
+_FORMATS = click.Choice(["text", "json", "csv", "markdown", "html"])
+
+
+def _asking(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say whom to ask for allocations, and for when."""
+    for option in reversed(
+        [
+            click.option("--window", default="7d", show_default=True, help="30m, 24h, 7d, today, month, or START,END."),
+            click.option("--context", "-c", help="Context of your kubeconfig, where no stack names the cluster."),
+            click.option(
+                "--url",
+                envvar="CLOUDMART_COST_URL",
+                help="Address of Kubecost or OpenCost; without it, the cluster's is found and asked through its API "
+                "server.  [env: CLOUDMART_COST_URL]",
+            ),
+            click.option("--service", help="The Service to ask, NAMESPACE/NAME:PORT, where it is not found by itself."),
+            click.option(
+                "--timeout", type=click.FloatRange(1, 3600), default=60, show_default=True, help="Seconds for a page."
+            ),
+            click.option("--format", "format_", type=_FORMATS, default="text", show_default=True),
+            click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file."),
+            _ROOT,
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@cli.group("cost", invoke_without_command=True)
+@_asking
+@click.option("--stack", "-s", help="Ask the cluster of this stack. [default: the current context of kubectl]")
+@click.option(
+    "--by",
+    default="service",
+    show_default=True,
+    help="service, namespace, pod, controller, cost-center or label:NAME.",
+)
+@click.option("--filter", "filters", multiple=True, help="FIELD=VALUE[,VALUE], as namespace=shop; may be repeated.")
+@click.option(
+    "--idle",
+    type=click.Choice(["separate", "share", "hide"]),
+    default="separate",
+    show_default=True,
+    help="What becomes of capacity that nobody requested or used.",
+)
+@click.option("--share", multiple=True, help="A namespace whose cost all others bear; may be repeated.")
+@click.option("--trend/--no-trend", default=True, show_default=True, help="Compare with the window before.")
+@click.pass_context
+def cost_command(
+    ctx: click.Context,
+    stack: str | None,
+    window: str,
+    by: str,
+    filters: tuple[str, ...],
+    idle: Literal["separate", "share", "hide"],
+    share: tuple[str, ...],
+    trend: bool,
+    context: str | None,
+    url: str | None,
+    service: str | None,
+    timeout: float,
+    format_: str,
+    out: Path | None,
+    root: Path | None,
+) -> None:
+    """Show what ran and what it cost, from Kubecost or OpenCost."""
+    from datetime import UTC, datetime
+
+    from cloudmart.finops import actual, cost_report, tables
+
+    if ctx.invoked_subcommand is not None:
+        given = [
+            name for name in ctx.params if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"
+        ]
+        if given:
+            raise UserError(
+                f"cost: found options before {ctx.invoked_subcommand}; allowed: behind it, where it has them"
+            )
+        return
+    actual.grouping(by)
+    wanted = _filters(filters)
+    client = _allocations(stack, context, url, service, timeout, root)
+    report = actual.report(
+        client,
+        client.window(window, datetime.now(UTC)),
+        by,
+        filters=wanted,
+        idle=idle,
+        share=share,
+        trend=trend,
+    )
+    if format_ == "text" and out is None:
+        tables.print_text(cost_report.document(report), sys.stdout)
+        return
+    make: dict[str, Callable[[], str]] = {
+        "text": lambda: tables.as_text(cost_report.document(report)),
+        "json": lambda: cost_report.as_json(report),
+        "csv": lambda: cost_report.csv_text(report),
+        "markdown": lambda: tables.as_markdown(cost_report.document(report)),
+        "html": lambda: tables.as_html(cost_report.document(report)),
+    }
+    _print_or_write(make[format_](), out)
+
+
+@cost_command.command("forecast")
+@_STACK
+@_asking
+@click.option(
+    "--idle",
+    type=click.Choice(["separate", "share"]),
+    default="separate",
+    show_default=True,
+    help="Whether the actual cost has a part of the capacity that nobody requested or used.",
+)
+@_DEBUG
+def cost_forecast(
+    stack: str,
+    window: str,
+    context: str | None,
+    url: str | None,
+    service: str | None,
+    timeout: float,
+    format_: str,
+    out: Path | None,
+    root: Path | None,
+    idle: Literal["separate", "share"],
+    debug: bool,
+) -> None:
+    """Set the estimate of a stack beside what was billed for the same time, and say why they differ."""
+    from datetime import UTC, datetime
+
+    from cloudmart.finops import cost_report, forecast, tables
+
+    client = _allocations(stack, context, url, service, timeout, root)
+    span = client.window(window, datetime.now(UTC))
+    with _traceback(debug):
+        estimate = _estimate(stack, root)
+    compared = forecast.compare(client, span, estimate, idle=idle)
+    if format_ == "text" and out is None:
+        tables.print_text(cost_report.forecast_document(compared), sys.stdout)
+        return
+    make: dict[str, Callable[[], str]] = {
+        "text": lambda: tables.as_text(cost_report.forecast_document(compared)),
+        "json": lambda: cost_report.forecast_json(compared),
+        "csv": lambda: cost_report.forecast_csv(compared),
+        "markdown": lambda: tables.as_markdown(cost_report.forecast_document(compared)),
+        "html": lambda: tables.as_html(cost_report.forecast_document(compared)),
+    }
+    _print_or_write(make[format_](), out)
+
+
+def _allocations(
+    stack: str | None,
+    context: str | None,
+    url: str | None,
+    service: str | None,
+    timeout: float,
+    root: Path | None,
+) -> Client:
+    """The Allocation API at an address, or of a stack's, a context's or kubectl's current cluster."""
+    from cloudmart.cluster import toolchain
+    from cloudmart.cluster.kubectl import Kubectl
+    from cloudmart.cluster.local import LocalCluster
+    from cloudmart.finops.allocation.client import Client
+    from cloudmart.finops.allocation.discovery import discover
+    from cloudmart.settings import load
+
+    if url is not None:
+        if service is not None:
+            raise UserError("cost: found --url and --service; allowed: one of them")
+        return Client.at(url, time_limit=timeout)
+    kubeconfig = None
+    if stack is not None and context is None:
+        context = load(stack, root or CHECKOUT).cluster.context
+        if context is None:
+            info = LocalCluster(root or CHECKOUT).status()
+            if not info.running or info.info is None:
+                raise UserError(
+                    f"stack {stack}: its cluster is the local one, which is not running; allowed: `cloudmart local "
+                    "start`, --context or --url"
+                )
+            kubeconfig = info.info.kubeconfig
+    kubectl = Kubectl(path=toolchain.kubectl(), kubeconfig=kubeconfig, context=context)
+    return discover(kubectl, service, time_limit=timeout)
+
+
+def _estimate(stack: str, root: Path | None) -> Estimate:
+    from cloudmart.finops import prices
+    from cloudmart.finops.estimate import estimate
+    from cloudmart.preview.recorder import record, uncollected
+
+    with uncollected():
+        return estimate(record(stack, root).resources, prices.load())
+
+
+def _filters(texts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        name = "label:cost-center" if name == "cost-center" else name
+        if not equals or not values:
+            raise UserError(f"--filter: found {text!r}; allowed: FIELD=VALUE[,VALUE], as namespace=shop")
+        found[name] = (*found.get(name, ()), *values.split(","))
+    return found
+
+
+def _print_or_write(text: str, out: Path | None) -> None:
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        _write(out, text)
 
 
 def main() -> None:
