@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from cloudmart.errors import UserError
 from cloudmart.settings.model import Declaration, Settings
+from cloudmart.settings.prices import WHOLE_STACK
 from cloudmart.settings.source import Document, Path_, dotted, read, shown
 
 CATALOG = "catalog.yaml"
@@ -302,6 +303,7 @@ def _cross_checked(settings: Settings, origins: Mapping[Path_, Origin]) -> Itera
     yield from _cost_centers(settings, origins)
     yield from _namespaces(settings, origins)
     yield from _edges(settings, origins)
+    yield from _money(settings, origins)
 
 
 def _cost_centers(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
@@ -333,6 +335,19 @@ def _namespaces(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable
             f"{_where(('kubecost', 'namespace'), origins)}: found {shown(settings.kubecost.namespace)}, the shop's; "
             "allowed: a namespace of its own"
         )
+
+
+def _money(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
+    stores = settings.stores
+    for path, names, allowed in (
+        (("budgets",), settings.budgets, [*settings.cost_centers, WHOLE_STACK]),
+        (("prices", "load"), settings.prices.load, list(settings.services)),
+        (("prices", "egressGib"), settings.prices.egress_gib, [*settings.services, *stores]),
+    ):
+        for name in names:
+            if name not in allowed:
+                where = _where((*path, name), origins)
+                yield f"{where}: found {shown(name)}{_meant(name, allowed)}; allowed: {', '.join(allowed)}"
 
 
 def _edges(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:

@@ -11,6 +11,7 @@ from pydantic import Field
 from cloudmart.settings.base import DnsLabel, FrozenMapping, Image, LabelValue, Model, ProjectName, ServiceName
 from cloudmart.settings.data import DataSettings
 from cloudmart.settings.kubecost import KubecostSettings
+from cloudmart.settings.prices import Budget, PriceSettings
 from cloudmart.settings.service import Cluster, CostCenter, External, NamespaceSettings, Service
 
 
@@ -47,6 +48,9 @@ class Declaration(Model):
     externals: FrozenMapping[ServiceName, External] = Field(default={}, validate_default=True)
     data: DataSettings
     kubecost: KubecostSettings
+    prices: PriceSettings = Field(default_factory=PriceSettings)
+    #: What may be spent in a month by cost center, and under `stack` by all of it together.
+    budgets: FrozenMapping[LabelValue, Budget] = Field(default={}, validate_default=True)
 
 
 class Settings(Declaration):
