@@ -96,8 +96,8 @@ def as_json(report: Report) -> str:
 
 
 def csv_text(report: Report) -> str:
-    """The rows of the cost report, one a line, in full precision."""
-    return as_csv(_CSV, ([getattr(row, name) for name in _CSV] for row in report.rows))
+    """The rows of the cost report, one a line."""
+    return as_csv(_CSV, ([row.name, *(_number(getattr(row, name)) for name in _CSV[1:])] for row in report.rows))
 
 
 def forecast_document(forecast: Forecast) -> Document:
@@ -163,21 +163,22 @@ def forecast_csv(forecast: Forecast) -> str:
     header = ("service", "min", "expected", "max", "actual", "idle", "difference", "error")
     return as_csv(
         header,
-        (
-            (row.name, row.min, row.expected, row.max, row.actual, row.idle, row.difference, row.error)
-            for row in forecast.services
-        ),
+        ([row.name, *(_number(getattr(row, name)) for name in header[1:])] for row in forecast.services),
     )
 
 
 def _table(title: str, heading: str, rows: Sequence[Row], total: Row | None = None) -> Table:
     shares = any(row.idle_cost or row.shared_cost for row in rows)
     columns = [Column(heading, number=False), *_COLUMNS, *([_SHARES] if shares else [])]
+    cells = [_cells(row, shares) for row in rows]
+    last = _cells(total, shares) if total is not None and rows else None
+    # Not every table has a trend.
+    keep = [i for i in range(len(columns)) if any(row[i] for row in [*cells, *([last] if last else [])])]
     return Table(
         title,
-        columns,
-        [_cells(row, shares) for row in rows],
-        _cells(total, shares) if total is not None and rows else None,
+        [columns[i] for i in keep],
+        [[row[i] for i in keep] for row in cells],
+        [last[i] for i in keep] if last else None,
     )
 
 
@@ -217,9 +218,10 @@ def _compared(row: Compared) -> list[str]:
 
 
 def _covered(window: Window, minutes: float) -> str:
+    unit, length = ("hours", 60) if window.hours >= 10 else ("minutes", 1)
     return (
         f"{window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC, "
-        f"{minutes / 60:,.1f} of {window.hours:,.1f} hours with data"
+        f"{minutes / length:,.0f} of {window.minutes / length:,.0f} {unit} with data"
     )
 
 
