@@ -193,11 +193,12 @@ class Microservice(pulumi.ComponentResource):
         )
 
     def _env(self) -> dict[str, str]:
-        """SERVICE_NAME and the plain half of every edge."""
+        """SERVICE_NAME and the plain half of every edge, but for what the service itself takes from a Secret."""
         env = {"SERVICE_NAME": self._name}
         for connection in self._args.connections:
             env |= connection.env
-        return env
+        # The same name twice would be refused by server-side apply.
+        return {key: value for key, value in env.items() if key not in self._args.settings.secret_env}
 
     def _checksums(self) -> dict[str, pulumi.Input[str]]:
         """Annotations that roll the pods when what they read at start has changed."""
@@ -292,11 +293,11 @@ class Microservice(pulumi.ComponentResource):
         )
 
     def _secret_env(self) -> list[EnvVarArgs]:
-        references = {key: (secret.name, secret.key) for key, secret in self._args.settings.secret_env.items()} | {
+        references = {
             key: (secret.name, secret.key)
             for connection in self._args.connections
             for key, secret in connection.secret_env.items()
-        }
+        } | {key: (secret.name, secret.key) for key, secret in self._args.settings.secret_env.items()}
         return [
             EnvVarArgs(
                 name=variable,
