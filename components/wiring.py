@@ -42,7 +42,7 @@ def external_connection(settings: Settings, name: str) -> Connection:
 def connections(settings: Settings, stores: Mapping[str, Connection]) -> dict[str, list[Connection]]:
     """Each service's connections, in the order in which it declares its needs."""
     made: dict[str, list[Connection]] = {name: [] for name in settings.services}
-    for edge in settings.edges():
+    for edge in settings.edges:
         match edge.kind:
             case TargetKind.SERVICE:
                 connection = service_connection(settings, edge.target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -75,20 +75,27 @@ class Settings(Declaration):
         """The team that runs a service."""
         return service.team or self.namespace.team
 
-    def edges(self) -> Iterator[Edge]:
+    @functools.cached_property
+    def edges(self) -> tuple[Edge, ...]:
         """Every declared edge, in the catalog's order."""
-        stores = self.stores
-        for name, service in self.services.items():
-            for target in service.needs:
-                kind = (
-                    TargetKind.SERVICE
-                    if target in self.services
-                    else TargetKind.STORE
-                    if target in stores
-                    else TargetKind.EXTERNAL
-                )
-                yield Edge(caller=name, target=target, kind=kind)
+        return tuple(
+            Edge(caller=name, target=target, kind=self._kind_of(target))
+            for name, service in self.services.items()
+            for target in service.needs
+        )
 
     def callers_of(self, target: str) -> tuple[str, ...]:
         """The services that declare a need of `target`, in the catalog's order."""
-        return tuple(edge.caller for edge in self.edges() if edge.target == target)
+        return self._callers.get(target, ())
+
+    @functools.cached_property
+    def _callers(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
+        for edge in self.edges:
+            found.setdefault(edge.target, []).append(edge.caller)
+        return {target: tuple(callers) for target, callers in found.items()}
+
+    def _kind_of(self, target: str) -> TargetKind:
+        if target in self.services:
+            return TargetKind.SERVICE
+        return TargetKind.EXTERNAL if target in self.externals else TargetKind.STORE

@@ -102,7 +102,7 @@ def _declared(stack: Stack) -> set[Flow]:
     settings = stack.settings
     ports = {"postgres": 5432, "redis": 6379, "kafka": 9092}
     found: set[Flow] = set()
-    for edge in settings.edges():
+    for edge in settings.edges:
         if edge.kind is TargetKind.SERVICE:
             found.add((edge.caller, edge.target, "TCP", settings.services[edge.target].container_port))
         elif edge.kind is TargetKind.STORE:
@@ -160,7 +160,7 @@ def test_only_declared_callers_reach_outside_and_never_a_private_address(stack: 
     settings = stack.settings
     expected = {
         (edge.caller, settings.externals[edge.target].port)
-        for edge in settings.edges()
+        for edge in settings.edges
         if edge.kind is TargetKind.EXTERNAL
     }
     assert expected == {("payment-service", 443)}

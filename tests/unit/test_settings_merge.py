@@ -202,7 +202,7 @@ def test_the_tree_cannot_be_changed(tmp_path: Path) -> None:
 
 def test_edges_say_who_calls_whom_and_what_kind_it_is(tmp_path: Path) -> None:
     settings = loaded(write(tmp_path)).settings
-    assert [(edge.caller, edge.target, edge.kind) for edge in settings.edges()] == [
+    assert [(edge.caller, edge.target, edge.kind) for edge in settings.edges] == [
         ("web", "api", TargetKind.SERVICE),
         ("web", "postgres", TargetKind.STORE),
         ("api", "mail", TargetKind.EXTERNAL),
