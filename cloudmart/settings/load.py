@@ -7,6 +7,7 @@ A stack's file overrides the catalog by deep merge: mappings are merged key by k
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -229,11 +230,13 @@ def _unknown_services(known: Any, changed: Any, files: Mapping[Path_, Origin]) -
     # Else a misspelt name would be a new service that lacks nearly everything.
     if not isinstance(known, dict) or not isinstance(changed, dict):
         return
+    # Nobody has checked the names yet: what cannot be printed would break the line.
+    names = [name for name in known if name.isprintable()]
     for name, part in changed.items():
         if name not in known and isinstance(part, dict) and "description" not in part:
             where = _where(("services", name), files, "Pulumi config")
-            allowed = ", ".join(known)
-            yield f"{where}: found an unknown service{_meant(name, known)}; allowed: {allowed}, or a whole new one"
+            allowed = ", ".join([*names, "or a whole new one"])
+            yield f"{where}: found an unknown service{_meant(name, names)}; allowed: {allowed}"
 
 
 def _explained(error: ValidationError, origins: Mapping[Path_, Origin], tree: Mapping[str, Any]) -> Iterable[str]:
@@ -271,9 +274,14 @@ def _exists(tree: Any, path: Path_) -> bool:
     return True
 
 
+@functools.cache
+def _schema() -> dict[str, Any]:
+    return Declaration.model_json_schema(by_alias=True)
+
+
 def _fields_at(path: Path_) -> list[str]:
     """The keys that the model knows at a path."""
-    schema: dict[str, Any] = Declaration.model_json_schema(by_alias=True)
+    schema = _schema()
     definitions = schema.get("$defs", {})
     node: dict[str, Any] = schema
 
