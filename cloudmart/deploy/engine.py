@@ -110,8 +110,22 @@ class Engine:
 
     def destroy(self, progress: Progress) -> None:
         """`pulumi destroy`; what is protected stops it, what is retained stays."""
+        stack = self._selected()
+        self._require_unprotected(stack)
         with self._events(progress) as on_event:
-            self._selected().destroy(on_event=on_event, color="never")
+            stack.destroy(on_event=on_event, color="never")
+
+    def _require_unprotected(self, stack: automation.Stack) -> None:
+        # The Automation API's `destroy` makes no preview: it would delete all that does not wait for something
+        # protected, and fail then.
+        resources = (stack.export_stack().deployment or {}).get("resources", [])
+        protected = [_resource(found["urn"]).removesuffix(": ") for found in resources if found.get("protect")]
+        if protected:
+            raise UserError(
+                f"stack {self.stack}: found protected resources ({', '.join(protected)}); allowed: none, so "
+                f"nothing was deleted. Set protect to false in {stack_file(self.stack)} and run up once more, or run "
+                f"`pulumi -C .local/pulumi state unprotect --all -s {self.stack}`"
+            )
 
     def exists(self) -> bool:
         """Whether the backend knows the stack."""

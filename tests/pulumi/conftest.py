@@ -1,0 +1,59 @@
+"""The real engine, on a cluster of these tests' own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cloudmart.cluster.local import LocalCluster
+
+# The same fixtures as in the folder of the cluster's own tests; they make another cluster for this one.
+from tests.cluster.conftest import cluster, home, pytest_collection_finish  # noqa: F401
+from tests.conftest import ROOT, copy_project
+from tests.pulumi.shop import Shop
+
+_MISSING = shutil.which("pulumi") is None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.pulumi)
+            item.add_marker(pytest.mark.skipif(_MISSING, reason="no pulumi on PATH"))
+
+
+@pytest.fixture(scope="session")
+def engine_home(home: Path) -> Iterator[None]:  # noqa: F811 (the fixture above)
+    """A Pulumi home of the tests' own: no login of the user's, the user's plugins."""
+    users = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    own = home / "pulumi-home"
+    shutil.rmtree(own, ignore_errors=True)
+    own.mkdir(parents=True)
+    if (users / "plugins").is_dir():
+        (own / "plugins").symlink_to(users / "plugins", target_is_directory=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("PULUMI_") or name == "KUBECONFIG"]:
+            patch.delenv(name)
+        patch.setenv("PULUMI_HOME", str(own))
+        patch.setenv("PULUMI_SKIP_UPDATE_CHECK", "true")
+        yield
+
+
+@pytest.fixture(scope="module")
+def shop(cluster: LocalCluster, engine_home: None) -> Iterator[Shop]:  # noqa: F811
+    """A copy of the project in the cluster's folder, Kubecost's chart beside it, no state, nothing in the cluster."""
+    for old in ("state", "pulumi"):
+        shutil.rmtree(cluster.root / ".local" / old, ignore_errors=True)
+    project = copy_project(cluster.root)
+    shutil.copytree(ROOT / "tests" / "charts" / "kubecost", cluster.root / "charts" / "kubecost", dirs_exist_ok=True)
+    found = Shop(cluster, project)
+    found.use_own_chart()
+    yield found
+    for kind, names in (("namespace", ("cloudmart", "kubecost")),):
+        cluster.kubectl("delete", kind, *names, "--ignore-not-found", timeout=120)
+    cluster.kubectl("delete", "priorityclasses", "-l", "project=cloudmart", timeout=60)

@@ -1,0 +1,250 @@
+"""`cloudmart up`, `cloudmart down` and plain Pulumi on the real engine and a real API server.
+
+One story, told in order: what one test leaves is what the next finds.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cloudmart.errors import UserError
+from tests.pulumi.shop import OWN, SPACE, Ended, Shop
+
+STORES = ("kafka", "postgres", "redis")
+CLAIMS = {f"PersistentVolumeClaim data-{store}-0" for store in STORES}
+
+#: Lets everything through in a dry run, so that a preview is content, and refuses autoscalers in earnest.
+REFUSAL = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: no-autoscalers}
+spec:
+  matchConstraints:
+    resourceRules:
+      - {apiGroups: [autoscaling], apiVersions: ["*"], operations: [CREATE], resources: [horizontalpodautoscalers]}
+  validations: [{expression: "has(request.dryRun) && request.dryRun", message: refused by this test}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: no-autoscalers}
+spec: {policyName: no-autoscalers, validationActions: [Deny]}
+"""
+
+
+def _within(seconds: float, what: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(1)
+    return True
+
+
+def _forms(value: str) -> list[str]:
+    """A value as it is, and what any base64 text that holds it has in common."""
+    return [value, *(base64.b64encode(b"x" * shift + value.encode()).decode()[4:-4] for shift in range(3))]
+
+
+@pytest.fixture
+def without_autoscalers(shop: Shop) -> Iterator[None]:
+    shop.cluster.kubectl("create", "namespace", "probe")
+    shop.cluster.kubectl("apply", "-f", "-", stdin=REFUSAL)
+    probe = json.dumps(
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"generateName": "probe-", "namespace": "probe"},
+            "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "x"}, "maxReplicas": 2},
+        }
+    )
+
+    def refused() -> bool:
+        try:
+            shop.cluster.kubectl("create", "-f", "-", stdin=probe)
+        except UserError:
+            return True
+        return False
+
+    try:
+        assert _within(30, refused)
+        yield
+    finally:
+        shop.cluster.kubectl("delete", "-f", "-", stdin=REFUSAL)
+        shop.cluster.kubectl("delete", "namespace", "probe")
+
+
+def test_a_policy_violation_stops_up_before_anything_is_made_with_our_message_alone(shop: Shop) -> None:
+    file = shop.project.root / "policy" / "config" / "dev.json"
+    before = file.read_text()
+    tight = {"enforcementLevel": "mandatory", "allowed": ["registry.example.com"]}
+    file.write_text(json.dumps({**json.loads(before), "image-registries": tight}))
+    try:
+        ended = shop.cloudmart("up", "--stack", "dev")
+    finally:
+        file.write_text(before)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert "KeyboardInterrupt" not in ended.stdout + ended.stderr
+    message = ended.stderr[ended.stderr.index("error: ") :]
+    assert "mandatory: image-registries: " in message
+    assert "user-service" in message
+    assert not {SPACE, "kubecost"} & shop.names("namespaces")
+    assert not [name for name in shop.names("priorityclasses") if name.startswith(SPACE)]
+
+
+def test_bad_settings_stop_up_with_one_message(shop: Shop) -> None:
+    before = (shop.project.root / "catalog.yaml").read_text()
+    shop.project.catalog(lambda catalog: catalog["services"]["user-service"].update(costCenter="CC-9"))
+    try:
+        ended = shop.cloudmart("up", "--stack", "dev")
+    finally:
+        (shop.project.root / "catalog.yaml").write_text(before)
+    assert ended.returncode == 2
+    (message,) = [line for line in ended.stderr.splitlines() if line]
+    assert message.startswith("error: catalog.yaml:")
+    assert "services.user-service.costCenter: found 'CC-9'" in message
+
+
+def test_an_up_that_fails_half_way_says_why_and_the_next_one_finishes_it(shop: Shop, without_autoscalers: None) -> None:
+    with pytest.raises(UserError) as caught:
+        shop.up("dev")
+    assert "refused by this test" in str(caught.value)
+    assert "HorizontalPodAutoscaler" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+    made = shop.held()
+    assert "Deployment user-service" in made
+    assert not [name for name in made if name.startswith("HorizontalPodAutoscaler")]
+
+
+def test_up_brings_dev_up_whole(shop: Shop) -> None:
+    deployed, lines = shop.up("dev")
+    assert any(line.startswith("created HorizontalPodAutoscaler user-service-hpa") for line in lines)
+    held = shop.held()
+    declared = {f"{r.kind} {r.object_name}" for r in deployed.recording.resources if r.namespace == SPACE}
+    assert declared <= set(held)
+    for item in shop.get("deployments", "-n", SPACE) + shop.get("deployments", "-n", "kubecost"):
+        conditions = {condition["type"]: condition["status"] for condition in item["status"]["conditions"]}
+        assert conditions["Available"] == "True", item["metadata"]["name"]
+    assert "Service kubecost-frontend" in shop.held("kubecost")
+    outputs = json.loads(shop.pulumi("stack", "output", "--json", "-s", "dev").stdout)
+    assert outputs == json.loads(json.dumps(deployed.recording.outputs))
+
+
+def test_a_preview_by_plain_pulumi_then_finds_no_change(shop: Shop) -> None:
+    ended = shop.pulumi("preview", "-s", "dev", "--expect-no-changes", "--diff")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_replica_count_is_left_to_the_autoscaler(shop: Shop) -> None:
+    shop.cluster.kubectl("scale", "deployment/user-service", "-n", SPACE, "--replicas=3")
+    shop.cluster.kubectl("rollout", "status", "deployment/user-service", "-n", SPACE, "--timeout=60s")
+    ended = shop.pulumi("preview", "-s", "dev", "--refresh", "--expect-no-changes", "--diff")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_changed_configuration_changes_its_config_map_in_place_and_rolls_that_service_alone(shop: Shop) -> None:
+    before = shop.held()
+    shop.project.catalog(lambda catalog: catalog["services"]["order-service"]["env"].update(FEATURE_X="on"))
+    _, lines = shop.up("dev")
+    done = {line for line in lines if line.startswith(("created ", "updated ", "replaced ", "deleted "))}
+    assert done == {"updated ConfigMap order-service-config", "updated Deployment order-service"}
+    after = shop.held()
+    assert after["ConfigMap order-service-config"] == before["ConfigMap order-service-config"]
+    restarted = {name for name in before if name.startswith("Pod ") and name not in after}
+    assert all(name.startswith("Pod order-service-") for name in restarted)
+
+
+def test_state_logs_and_output_hold_no_secret(shop: Shop) -> None:
+    passwords = shop.passwords()
+    assert len(passwords) >= 4
+    # From level 9 on Pulumi itself logs what goes over the wire, and warns of it.
+    ended = shop.pulumi("preview", "-s", "dev", "--logtostderr", "--logflow", "-v=3", "--diff")
+    assert ended.returncode == 0
+    assert len(ended.stderr) > 10_000  # it did log
+    assert shop.pulumi("stack", "export", "-s", "dev").returncode == 0
+    assert shop.pulumi("stack", "output", "-s", "dev", "--show-secrets").returncode == 0
+    local = shop.project.root / ".local"
+    files = [path for folder in ("state", "pulumi") for path in (local / folder).rglob("*") if path.is_file()]
+    assert any("postgres-credentials" in path.read_text() for path in files if path.suffix == ".json")
+    texts = {str(path.relative_to(local)): path.read_text(errors="replace") for path in files}
+    texts |= {f"output {number}": text for number, text in enumerate(shop.said)}
+    held = {name for name, text in texts.items() for value in passwords for form in _forms(value) if form in text}
+    assert held == set()
+    assert (local / "passphrase").stat().st_mode & 0o777 == 0o600
+
+
+def test_destroy_leaves_what_is_retained_and_nothing_else(shop: Shop) -> None:
+    left = shop.down("dev")
+    assert sorted(left) == sorted([f"namespace {SPACE}", *(f"claim data-{store}-0" for store in STORES)])
+    assert _within(60, lambda: set(shop.held()) == CLAIMS | OWN), shop.held()
+    assert "kubecost" not in shop.names("namespaces")
+    assert not [name for name in shop.names("priorityclasses") if name.startswith(SPACE)]
+
+
+def test_prod_takes_over_the_namespace_and_the_data_that_were_kept_and_a_preview_then_finds_no_change(
+    shop: Shop,
+) -> None:
+    kept = {name: uid for name, uid in shop.held().items() if name in CLAIMS}
+    deployed, _ = shop.up("prod")
+    held = shop.held()
+    assert {name: held[name] for name in CLAIMS} == kept
+    declared = {f"{r.kind} {r.object_name}" for r in deployed.recording.resources if r.namespace == SPACE}
+    assert declared <= set(held)
+    ended = shop.pulumi("preview", "-s", "prod", "--expect-no-changes", "--diff")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_destroy_of_protected_data_refuses_and_leaves_everything(shop: Shop) -> None:
+    before = {space: shop.held(space) for space in (SPACE, "kubecost")}
+    ended = shop.cloudmart("down", "--stack", "prod", "--yes", "--delete-data")
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    (message,) = [line for line in ended.stderr.splitlines() if line]
+    assert message.startswith("error: stack prod: found protected resources (")
+    assert all(f"StatefulSet {store}" in message for store in STORES)
+    assert {space: shop.held(space) for space in (SPACE, "kubecost")} == before
+
+
+def test_destroy_takes_prod_away_once_its_data_is_no_longer_protected(shop: Shop) -> None:
+    assert shop.pulumi("state", "unprotect", "--all", "--yes", "-s", "prod").returncode == 0
+    left = shop.down("prod")
+    assert sorted(left) == sorted([f"namespace {SPACE}", *(f"claim data-{store}-0" for store in STORES)])
+    assert _within(60, lambda: set(shop.held()) == CLAIMS | OWN), shop.held()
+    assert shop.down("prod", delete_data=True) == []
+
+
+def test_plain_pulumi_from_the_projects_root_shows_bad_settings_as_one_message(shop: Shop) -> None:
+    root = shop.project.root
+    # Plain Pulumi writes the stack's salt into its file.
+    files = {path: path.read_text() for path in (root / "catalog.yaml", root / "Pulumi.dev.yaml")}
+    backend = root / ".local" / "plain-state"
+    shutil.rmtree(backend, ignore_errors=True)
+    backend.mkdir()
+    environment = {
+        "KUBECONFIG": str(shop.cluster.kubeconfig),
+        "PULUMI_BACKEND_URL": backend.as_uri(),
+        "PULUMI_CONFIG_PASSPHRASE": "for this test alone",
+    }
+
+    def plain(*arguments: str) -> Ended:
+        return shop.run(["pulumi", *arguments, "--non-interactive"], environment)
+
+    try:
+        assert plain("stack", "init", "dev").returncode == 0
+        good = plain("preview", "-s", "dev", "--policy-pack", "policy")
+        assert good.returncode == 0, good.stdout + good.stderr
+        shop.project.catalog(lambda catalog: catalog["services"]["user-service"].update(replicas="many"))
+        bad = plain("preview", "-s", "dev")
+    finally:
+        for path, text in files.items():
+            path.write_text(text)
+    assert bad.returncode != 0
+    text = bad.stdout + bad.stderr
+    assert "services.user-service.replicas: found 'many'" in text
+    assert "Traceback" not in text
+    assert text.split("Diagnostics:")[1].count("services.user-service.replicas") == 1
