@@ -35,6 +35,8 @@ OVER_PROVISIONED_BELOW = 0.5
 TOP = 10
 
 Idle = Literal["separate", "share", "hide"]
+#: Cost centers by namespace and service.
+Payers = Mapping[tuple[str, str], str]
 _MONTH = float(HOURS_PER_MONTH)
 
 
@@ -161,13 +163,14 @@ def report(
     share: Sequence[str] = (),
     trend: bool = True,
     top: int = TOP,
+    payers: Payers | None = None,
 ) -> Report:
     """Ask for a window and the one before (`trend`), and sum up.
 
     `idle` says what becomes of idle capacity, `share` names namespaces whose cost the others bear in proportion to
-    theirs. Raises :class:`UserError`.
+    theirs, `payers` who pays for what is declared. Raises :class:`UserError`.
     """
-    key = grouping(by)
+    key = grouping(by, payers)
     filters = filters or {}
     aggregate = (*AGGREGATE, by) if by.startswith("label:") else AGGREGATE
     if filters and idle == "share":
@@ -226,8 +229,8 @@ def report(
     )
 
 
-def grouping(by: str) -> Callable[[Mapping[str, str]], str]:
-    """Names the group that an allocation belongs to, from the values of ``AGGREGATE``."""
+def grouping(by: str, payers: Payers | None = None) -> Callable[[Mapping[str, str]], str]:
+    """Names the group that an allocation belongs to, from the values of ``AGGREGATE``. Raises :class:`UserError`."""
     if by == "service":
         return service_of
     if by == "namespace":
@@ -235,7 +238,7 @@ def grouping(by: str) -> Callable[[Mapping[str, str]], str]:
     if by in ("pod", "controller"):
         return lambda values: f"{values['namespace']}/{values[by]}"
     if by == "cost-center":
-        return cost_center_of
+        return lambda values: cost_center_of(values, payers)
     if by.startswith("label:") and len(by) > len("label:"):
         return lambda values: _labelled(values[sanitized(by)], values)
     raise UserError(f"by: found {by!r}; allowed: {', '.join(DIMENSIONS)}, label:<name>")
@@ -249,9 +252,14 @@ def service_of(values: Mapping[str, str]) -> str:
     return next((name for name in names if name and name != UNALLOCATED), values["pod"])
 
 
-def cost_center_of(values: Mapping[str, str]) -> str:
-    """The label ``cost-center``, of the pod or of its namespace."""
-    return _labelled(values["label:cost_center"], values)
+def cost_center_of(values: Mapping[str, str], payers: Payers | None = None) -> str:
+    """What is declared, else the label ``cost-center`` of the pod or of its namespace.
+
+    A declaration comes first because OpenCost (seen in late 2024) gives pods now their own and now their namespace's
+    value of a label whose name it has to change, such as this one.
+    """
+    declared = (payers or {}).get((values["namespace"], service_of(values)))
+    return declared or _labelled(values["label:cost_center"], values)
 
 
 def is_over_provisioned(row: Row) -> bool:

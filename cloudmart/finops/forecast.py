@@ -130,6 +130,10 @@ def compare(client: Client, window: Window, estimate: Estimate, *, idle: Idle = 
         if line.kind == "Release":
             releases[line.namespace, line.name] = line.service
     namespaces = {cell.namespace for cell in sides}
+    # Who pays for a declared service is declared: see `cost_center_of`.
+    payers: dict[tuple[str, str], set[str]] = {}
+    for cell in sides:
+        payers.setdefault((cell.namespace, cell.service), set()).add(cell.cost_center)
     query = Query(window=window, aggregate=AGGREGATE, idle=True)
     tallies: dict[_Cell, Tally] = {}
     idle_tally, elsewhere = Tally(), Tally()
@@ -146,8 +150,10 @@ def compare(client: Client, window: Window, estimate: Estimate, *, idle: Idle = 
                 continue
             # The estimate knows a chart's pods by their release only.
             release = releases.get((values["namespace"], values["label:app_kubernetes_io_instance"]))
-            cell = _Cell(cost_center_of(values), values["namespace"], release or service_of(values))
-            tallies.setdefault(cell, Tally()).add(one)
+            service = release or service_of(values)
+            declared = payers.get((values["namespace"], service), set())
+            payer = next(iter(declared)) if len(declared) == 1 else cost_center_of(values)
+            tallies.setdefault(_Cell(payer, values["namespace"], service), Tally()).add(one)
     hours = covered / 60
     idle_share = _idle_shares(tallies, elsewhere, idle_tally)
     cells = sorted({*sides, *tallies}, key=lambda cell: (cell.service, cell.namespace, cell.cost_center))
