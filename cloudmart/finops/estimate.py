@@ -2,7 +2,7 @@
 
 The estimate prices what the scheduler reserves: requests of pods, times replicas, and the capacity of volumes. That is
 what Kubecost and OpenCost bill at least (they take the greater of request and usage). Each figure is a range: replicas
-run from an autoscaler's minimum to its maximum, and the declared count is what is expected.
+run from an autoscaler's minimum to its maximum; expected is the average of a known load, else the declared count.
 
 Every amount can be explained: an :class:`Estimate` is a list of :class:`Line`, each a product of its factors. Amounts
 are exact decimals in the price book's currency; round only what is shown.
@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
-from cloudmart.finops.prices import HOURS_PER_MONTH, PriceBook
+from cloudmart.finops import prices as price_books
+from cloudmart.finops.helm import Charts, Rendered
+from cloudmart.finops.prices import HOURS_PER_MONTH, PriceBook, Rate
+from cloudmart.settings.model import Settings
 from cloudmart.settings.quantities import Bytes, Cpu
 
 GIB = Decimal(2**30)
@@ -30,6 +34,10 @@ DEFAULT_NODES = 3
 _DAEMON_SETS = {("kubecost", "networkCosts"), ("cost-analyzer", "networkCosts")}
 # Requests of these are no money: they come with the node.
 _FREE = ("ephemeral-storage", "hugepages-")
+_RELEASE = "kubernetes:helm.sh/v3:Release"
+_COMPONENT = "app.kubernetes.io/component"
+
+_Parts = list[tuple[str, Decimal]]
 
 
 class Resource(Protocol):
@@ -62,13 +70,16 @@ class Range:
     def __add__(self, other: Range) -> Range:
         return Range(self.min + other.min, self.expected + other.expected, self.max + other.max)
 
+    def __sub__(self, other: Range) -> Range:
+        return Range(self.min - other.min, self.expected - other.expected, self.max - other.max)
+
     def times(self, factor: Decimal) -> Range:
         return Range(self.min * factor, self.expected * factor, self.max * factor)
 
 
 @dataclass(frozen=True)
 class Line:
-    """``count`` pieces (pods, volumes, balancers) x ``quantity`` ``unit`` each x ``price`` an hour x 730 hours."""
+    """``count`` pieces (pods, volumes, balancers) x ``quantity`` ``unit`` each x ``price`` an hour x ``hours``."""
 
     urn: str
     kind: str
@@ -81,10 +92,30 @@ class Line:
     unit: str
     count: Range
     price: Decimal
+    component: str = NONE
+    team: str = NONE
+    #: Hours of a month; 1 for what is paid by the piece, as a GiB that leaves the cloud.
+    hours: Decimal = HOURS_PER_MONTH
+    #: How the price came about.
+    how: str = ""
+    #: What the quantity is the sum of: name and quantity.
+    parts: tuple[tuple[str, Decimal], ...] = ()
+    #: URN of the autoscaler that decides on the count.
+    scaler: str = ""
 
     @functools.cached_property
     def monthly(self) -> Range:
-        return self.count.times(self.quantity * self.price * HOURS_PER_MONTH)
+        return self.count.times(self.quantity * self.price * self.hours)
+
+
+DIMENSIONS: dict[str, Callable[[Line], str]] = {
+    "service": lambda line: line.service,
+    "component": lambda line: line.component,
+    "namespace": lambda line: line.namespace,
+    "team": lambda line: line.team,
+    "cost-center": lambda line: line.cost_center,
+}
+"""What amounts can be grouped by."""
 
 
 @dataclass(frozen=True)
@@ -101,27 +132,57 @@ class Estimate:
 
     @functools.cached_property
     def by_service(self) -> dict[str, Range]:
-        return self._grouped(lambda line: line.service)
+        return self.by("service")
 
     @functools.cached_property
     def by_cost_center(self) -> dict[str, Range]:
-        return self._grouped(lambda line: line.cost_center)
+        return self.by("cost-center")
 
     @functools.cached_property
     def by_namespace(self) -> dict[str, Range]:
-        return self._grouped(lambda line: line.namespace)
+        return self.by("namespace")
 
-    def _grouped(self, key: Callable[[Line], str]) -> dict[str, Range]:
+    def by(self, dimension: str) -> dict[str, Range]:
+        """Amounts by one of :data:`DIMENSIONS`, sorted by name."""
+        key = DIMENSIONS[dimension]
         groups: dict[str, Range] = {}
         for line in self.lines:
             groups[key(line)] = groups.get(key(line), Range()) + line.monthly
         return dict(sorted(groups.items()))
 
 
-def estimate(resources: Iterable[Resource], prices: PriceBook, *, nodes: int | None = None) -> Estimate:
-    """Price recorded resources; ``nodes`` is how many a DaemonSet runs on (if ``None``, assumed, with a note)."""
-    pricing = _Pricing(list(resources), prices, nodes)
+def estimate(
+    resources: Iterable[Resource],
+    prices: PriceBook,
+    *,
+    nodes: int | None = None,
+    load: Mapping[str, Decimal] | None = None,
+    egress: Mapping[str, Decimal] | None = None,
+    charts: Charts | None = None,
+) -> Estimate:
+    """Price recorded resources.
+
+    ``nodes`` is how many a DaemonSet runs on (if ``None``, assumed, with a note); ``load`` the replicas that the
+    autoscaler of a service is expected to keep on average; ``egress`` the GiB a month that a service sends out of the
+    cloud; ``charts`` renders Helm releases (if ``None``, they are priced from the values that they declare).
+    """
+    pricing = _Pricing(list(resources), prices, nodes, load or {}, egress or {}, charts)
     return Estimate(prices, tuple(pricing.lines()), tuple(dict.fromkeys(pricing.notes)))
+
+
+def of_stack(
+    resources: Iterable[Resource], settings: Settings, root: Path, *, prices: PriceBook | None = None
+) -> Estimate:
+    """Price a stack's resources by its own settings; ``root`` is the project's folder. Raises :class:`UserError`."""
+    stack = settings.prices
+    return estimate(
+        resources,
+        prices or price_books.of_stack(stack, root),
+        nodes=stack.nodes,
+        load={name: profile.replicas for name, profile in stack.load.items()},
+        egress=stack.egress_gib,
+        charts=Charts(root),
+    )
 
 
 @dataclass(frozen=True)
@@ -134,6 +195,26 @@ class _Owner:
     namespace: str
     service: str
     cost_center: str
+    component: str
+    team: str
+
+
+@dataclass(frozen=True)
+class _ChartObject:
+    """An object that a chart makes; it is paid for as a part of its release."""
+
+    release: Resource
+    inputs: Mapping[str, Any]
+    type: str = ""
+    is_kubernetes_object: bool = True
+
+    @property
+    def urn(self) -> str:
+        return self.release.urn
+
+    @property
+    def name(self) -> str:
+        return f"{self.release.name}: {self.inputs.get('kind')} {_map(self.inputs, 'metadata').get('name')}"
 
 
 @dataclass
@@ -141,34 +222,70 @@ class _Pricing:
     resources: list[Resource]
     prices: PriceBook
     nodes: int | None
+    load: Mapping[str, Decimal]
+    egress: Mapping[str, Decimal]
+    charts: Charts | None
     notes: list[str] = field(default_factory=list)
 
     def lines(self) -> Iterator[Line]:
         self._namespace_labels: dict[str, Mapping[str, Any]] = {}
-        self._scalers: dict[tuple[str, str, str], Mapping[str, Any]] = {}
-        for resource in self.resources:
+        self._scalers: dict[tuple[str, str, str], Resource] = {}
+        self._rates: dict[tuple[str, str | None], Rate] = {}
+        self._services: dict[str, _Owner] = {}
+        self._scaled: set[str] = set()
+        resources = [part for resource in self.resources for part in self._parts(resource)]
+        for resource in resources:
             if resource.is_kubernetes_object:
-                metadata, spec = _map(resource.inputs, "metadata"), _map(resource.inputs, "spec")
+                metadata = _map(resource.inputs, "metadata")
                 if resource.inputs.get("kind") == "Namespace":
                     self._namespace_labels[str(metadata.get("name"))] = _map(metadata, "labels")
                 elif resource.inputs.get("kind") == "HorizontalPodAutoscaler":
-                    target = _map(spec, "scaleTargetRef")
+                    target = _map(_map(resource.inputs, "spec"), "scaleTargetRef")
                     key = (_namespace(metadata), str(target.get("kind")), str(target.get("name")))
-                    self._scalers[key] = spec
-        for resource in self.resources:
+                    self._scalers[key] = resource
+        for resource in resources:
             if resource.is_kubernetes_object:
                 yield from self._object(resource)
-            elif resource.type == "kubernetes:helm.sh/v3:Release":
+            elif resource.type == _RELEASE:
                 yield from self._release(resource)
+        yield from self._transfers()
+        for service in self.load:
+            if service not in self._scaled:
+                self.notes.append(f"load of {service}: not counted, no autoscaler scales it")
+
+    def _parts(self, resource: Resource) -> Iterator[Resource]:
+        """The resource itself, or the objects that its chart makes."""
+        if resource.type != _RELEASE:
+            yield resource
+            return
+        found = self.charts.render(resource.name, resource.inputs) if self.charts else "no charts are rendered here"
+        if isinstance(found, str):
+            self.notes.append(
+                f"Helm release {resource.name}: priced from the values declared here, not from the chart's own: {found}"
+            )
+            yield resource
+            return
+        self.notes.append(f"Helm release {resource.name}: priced from its rendered chart, {found.chart}")
+        yield from _chart_objects(resource, found)
+
+    def _transfers(self) -> Iterator[Line]:
+        for service, size in self.egress.items():
+            owner = self._services.get(service)
+            if owner is None:
+                self.notes.append(f"egress of {service}: not priced, nothing that runs is called so")
+            elif size:
+                line = self._line(owner, "egress", size, "GiB", Range.exactly(1), self.prices.transfer())
+                yield replace(line, hours=Decimal(1))
 
     def _object(self, resource: Resource) -> Iterator[Line]:
         spec = _map(resource.inputs, "spec")
         match resource.inputs.get("kind"):
-            case "Deployment" | "ReplicaSet" | "StatefulSet" as kind:
-                replicas = self._replicas(resource, kind)
-                yield from self._pods(resource, _map(spec, "template"), replicas)
+            case "Deployment" | "ReplicaSet" | "StatefulSet" | "ReplicationController" as kind:
+                template = _map(spec, "template")
+                replicas, scaler = self._replicas(resource, kind, self._owner(resource, template).service)
+                yield from self._pods(resource, template, replicas, scaler)
                 for claim in _list(spec, "volumeClaimTemplates"):
-                    yield from self._claim(resource, claim, replicas)
+                    yield from self._claim(resource, claim, replicas, scaler)
             case "DaemonSet":
                 yield from self._pods(resource, _map(spec, "template"), self._on_every_node())
             case "Pod":
@@ -179,42 +296,66 @@ class _Pricing:
                 yield from self._claim(resource, resource.inputs, Range.exactly(1))
             case "Service" if spec.get("type") == "LoadBalancer":
                 owner = self._owner(resource, resource.inputs)
-                price = self.prices.hourly.load_balancer
-                if not price:
+                rate = self.prices.balancer()
+                if not rate.amount:
                     self.notes.append(f"load balancers cost nothing in {self.prices.name}")
-                yield self._line(owner, "load balancer", Decimal(1), "each", Range.exactly(1), price)
+                yield self._line(owner, "load balancer", Decimal(1), "each", Range.exactly(1), rate)
 
-    def _pods(self, resource: Resource, template: Mapping[str, Any], count: Range) -> Iterator[Line]:
+    def _pods(self, resource: Resource, template: Mapping[str, Any], count: Range, scaler: str = "") -> Iterator[Line]:
         owner = self._owner(resource, template)
+        self._services.setdefault(owner.service, owner)
         spec = _map(template, "spec")
-        cpu = self._pod_request(resource, spec, "cpu")
-        memory = self._pod_request(resource, spec, "memory")
+        pool = self.prices.pool_of(_map(spec, "nodeSelector")) if self.prices.pools else None
+        cpu, cpu_parts = self._pod_request(resource, spec, "cpu")
+        memory, memory_parts = self._pod_request(resource, spec, "memory")
         if not cpu and not memory:
-            self.notes.append(
-                f"{owner.kind} {owner.namespace}/{owner.name}: requests nothing, so it costs nothing here"
+            what = (
+                resource.name if isinstance(resource, _ChartObject) else f"{owner.kind} {owner.namespace}/{owner.name}"
             )
+            self.notes.append(f"{what}: requests nothing, so it costs nothing here")
         if cpu:
-            yield self._line(owner, "cpu", cpu, "core", count, self.prices.hourly.cpu)
+            yield self._line(owner, "cpu", cpu, "core", count, self._compute("cpu", pool), cpu_parts, scaler)
         if memory:
-            yield self._line(owner, "memory", memory / GIB, "GiB", count, self.prices.hourly.memory)
+            parts = [(name, size / GIB) for name, size in memory_parts]
+            rate = self._compute("memory", pool)
+            yield self._line(owner, "memory", memory / GIB, "GiB", count, rate, parts, scaler)
+        for volume in _list(spec, "volumes"):
+            if claim := _map(_map(volume, "ephemeral"), "volumeClaimTemplate"):
+                yield from self._claim(resource, claim, count, scaler)
 
-    def _pod_request(self, resource: Resource, spec: Mapping[str, Any], item: str) -> Decimal:
-        """As the scheduler counts: init containers run one after another, before the rest; sidecars run all along."""
+    def _compute(self, item: Literal["cpu", "memory"], pool: str | None) -> Rate:
+        if (rate := self._rates.get((item, pool))) is None:
+            rate = self._rates[item, pool] = self.prices.compute(item, pool)
+        return rate
+
+    def _pod_request(self, resource: Resource, spec: Mapping[str, Any], item: str) -> tuple[Decimal, _Parts]:
+        """As the scheduler counts: init containers run one after another, before the rest; sidecars run all along.
+
+        The sum, and what it is the sum of.
+        """
+        overhead = self._amount(resource, item, _map(spec, "overhead").get(item))
+        extra: _Parts = [("overhead of the pod's runtime", overhead)] if overhead else []
         if item in (pod_level := _map(_map(spec, "resources"), "requests")):
-            return self._amount(resource, item, pod_level[item]) + self._overhead(resource, spec, item)
-        running = sum((self._request(resource, c, item) for c in _list(spec, "containers")), Decimal(0))
+            whole = self._amount(resource, item, pod_level[item])
+            return whole + overhead, [("the pod as a whole", whole), *extra]
+        parts = [(str(c.get("name")), self._request(resource, c, item)) for c in _list(spec, "containers")]
+        running = sum((request for _, request in parts), Decimal(0))
         sidecars = peak = Decimal(0)
+        largest = ""
         for container in _list(spec, "initContainers"):
-            request = self._request(resource, container, item)
+            request, name = self._request(resource, container, item), str(container.get("name"))
             if container.get("restartPolicy") == "Always":
                 sidecars += request
-                peak = max(peak, sidecars)
+                parts.append((f"sidecar {name}", request))
+                needed = sidecars
             else:
-                peak = max(peak, sidecars + request)
-        return max(running + sidecars, peak) + self._overhead(resource, spec, item)
-
-    def _overhead(self, resource: Resource, spec: Mapping[str, Any], item: str) -> Decimal:
-        return self._amount(resource, item, _map(spec, "overhead").get(item))
+                needed = sidecars + request
+            if needed > peak:
+                peak, largest = needed, name
+        if peak > running + sidecars:
+            # What runs later fits into what was reserved for this one.
+            return peak + overhead, [(f"init container {largest}, with the sidecars before it", peak), *extra]
+        return running + sidecars + overhead, [*parts, *extra]
 
     def _request(self, resource: Resource, container: Mapping[str, Any], item: str) -> Decimal:
         declared = _map(container, "resources")
@@ -225,58 +366,83 @@ class _Pricing:
         # The API server copies a limit to a request that is not set.
         return self._amount(resource, item, requests.get(item, _map(declared, "limits").get(item)))
 
-    def _claim(self, resource: Resource, claim: Mapping[str, Any], count: Range) -> Iterator[Line]:
-        requests = _map(_map(_map(claim, "spec"), "resources"), "requests")
-        size = self._amount(resource, "storage", requests.get("storage")) / GIB
+    def _claim(self, resource: Resource, claim: Mapping[str, Any], count: Range, scaler: str = "") -> Iterator[Line]:
+        spec = _map(claim, "spec")
+        size = self._amount(resource, "storage", _map(_map(spec, "resources"), "requests").get("storage")) / GIB
+        if not size:
+            return
+        named = spec.get("storageClassName")
+        storage_class = named if isinstance(named, str) and named else None
+        if storage_class and self.prices.storage_classes and storage_class not in self.prices.storage_classes:
+            self.notes.append(f"storage class {storage_class} has no price of its own in {self.prices.name}")
+        name = _map(claim, "metadata").get("name")
+        parts = [(f"volume {name}" if name else "volume", size)]
         owner = self._owner(resource, claim)
-        if size:
-            yield self._line(owner, "storage", size, "GiB", count, self.prices.hourly.storage)
+        yield self._line(owner, "storage", size, "GiB", count, self.prices.storage(storage_class), parts, scaler)
 
     def _release(self, resource: Resource) -> Iterator[Line]:
         """The values that we declare, found by their shape; what a chart adds by its own defaults is not seen."""
-        namespace = str(resource.inputs.get("namespace") or "default")
-        labels = self._namespace_labels.get(namespace, {})
+        owner = self._release_owner(resource, ())
+        self._services.setdefault(owner.service, owner)
         chart = str(resource.inputs.get("chart") or "").rstrip("/").rpartition("/")[2]
-        owner = _Owner(
-            resource.urn, "Release", resource.name, namespace, resource.name, str(labels.get("cost-center") or NONE)
-        )
-        self.notes.append(
-            f"Helm release {resource.name}: priced from the values declared here, not from the chart's own"
-        )
         yield from self._values(resource, owner, _map(resource.inputs, "values"), chart, Range.exactly(1))
 
+    def _release_owner(self, resource: Resource, labels: tuple[Mapping[str, Any], ...]) -> _Owner:
+        namespace = str(resource.inputs.get("namespace") or "default")
+        found = (*labels, self._namespace_labels.get(namespace, {}))
+        return _Owner(
+            urn=resource.urn,
+            kind="Release",
+            name=resource.name,
+            namespace=namespace,
+            service=resource.name,
+            cost_center=_label(found, "cost-center") or NONE,
+            component=_label(found, _COMPONENT) or resource.name,
+            team=_label(found, "team") or NONE,
+        )
+
     def _values(
-        self, resource: Resource, owner: _Owner, values: Mapping[str, Any], chart: str, count: Range
+        self,
+        resource: Resource,
+        owner: _Owner,
+        values: Mapping[str, Any],
+        chart: str,
+        count: Range,
+        at: str = "values",
     ) -> Iterator[Line]:
         if values.get("enabled") is False:
             return
         for key in ("replicas", "replicaCount"):
-            if isinstance(values.get(key), int) and not isinstance(values[key], bool):
-                count = Range.exactly(values[key])
+            if (number := _whole(values.get(key))) is not None:
+                count = Range.exactly(number)
         requests = _map(_map(values, "resources"), "requests")
         if cpu := self._amount(resource, "cpu", requests.get("cpu")):
-            yield self._line(owner, "cpu", cpu, "core", count, self.prices.hourly.cpu)
+            yield self._line(owner, "cpu", cpu, "core", count, self._compute("cpu", None), [(at, cpu)])
         if memory := self._amount(resource, "memory", requests.get("memory")):
-            yield self._line(owner, "memory", memory / GIB, "GiB", count, self.prices.hourly.memory)
+            rate = self._compute("memory", None)
+            yield self._line(owner, "memory", memory / GIB, "GiB", count, rate, [(at, memory / GIB)])
         for key in ("storageRequest", "size"):
             if isinstance(values.get(key), str):
                 size = self._amount(resource, "storage", values[key]) / GIB
-                yield self._line(owner, "storage", size, "GiB", count, self.prices.hourly.storage)
+                yield self._line(owner, "storage", size, "GiB", count, self.prices.storage(None), [(at, size)])
         for key, value in values.items():
             if isinstance(value, Mapping) and key != "resources":
                 here = self._on_every_node if (chart, key) in _DAEMON_SETS and value.get("enabled") else None
-                yield from self._values(resource, owner, value, chart, here() if here else count)
+                yield from self._values(resource, owner, value, chart, here() if here else count, f"{at}.{key}")
 
-    def _replicas(self, resource: Resource, kind: str) -> Range:
+    def _replicas(self, resource: Resource, kind: str, service: str) -> tuple[Range, str]:
+        """How many, and the URN of the autoscaler that decides on it."""
         metadata, spec = _map(resource.inputs, "metadata"), _map(resource.inputs, "spec")
-        declared = _count(spec.get("replicas"), 1)
         scaler = self._scalers.get((_namespace(metadata), kind, str(metadata.get("name"))))
         if scaler is None:
-            return Range.exactly(declared)
-        least = _count(scaler.get("minReplicas"), 1)
-        most = max(least, _count(scaler.get("maxReplicas"), least))
-        expected = min(max(_count(spec.get("replicas"), least), least), most)
-        return Range(Decimal(least), Decimal(expected), Decimal(most))
+            return Range.exactly(_count(spec.get("replicas"), 1)), ""
+        bounds = _map(scaler.inputs, "spec")
+        least = _count(bounds.get("minReplicas"), 1)
+        most = max(least, _count(bounds.get("maxReplicas"), least))
+        self._scaled.add(service)
+        wanted = self.load.get(service, Decimal(_count(spec.get("replicas"), least)))
+        expected = min(max(wanted, Decimal(least)), Decimal(most))
+        return Range(Decimal(least), expected, Decimal(most)), scaler.urn
 
     def _on_every_node(self) -> Range:
         if self.nodes is None:
@@ -288,6 +454,9 @@ class _Pricing:
         metadata = _map(resource.inputs, "metadata")
         namespace = _namespace(metadata)
         own = (_map(_map(labelled, "metadata"), "labels"), _map(metadata, "labels"))
+        if isinstance(resource, _ChartObject):
+            return self._release_owner(resource.release, own)
+        every = (*own, self._namespace_labels.get(namespace, {}))
         name = str(metadata.get("name") or resource.name)
         return _Owner(
             urn=resource.urn,
@@ -295,7 +464,9 @@ class _Pricing:
             name=name,
             namespace=namespace,
             service=_label(own, "app") or _label(own, "app.kubernetes.io/name") or name,
-            cost_center=_label((*own, self._namespace_labels.get(namespace, {})), "cost-center") or NONE,
+            cost_center=_label(every, "cost-center") or NONE,
+            component=_label(own, _COMPONENT) or NONE,
+            team=_label(every, "team") or NONE,
         )
 
     def _amount(self, resource: Resource, item: str, quantity: Any) -> Decimal:
@@ -308,8 +479,34 @@ class _Pricing:
             return Decimal(0)
 
     @staticmethod
-    def _line(owner: _Owner, item: str, quantity: Decimal, unit: str, count: Range, price: Decimal) -> Line:
-        return Line(**vars(owner), item=item, quantity=quantity, unit=unit, count=count, price=price)
+    def _line(
+        owner: _Owner,
+        item: str,
+        quantity: Decimal,
+        unit: str,
+        count: Range,
+        rate: Rate,
+        parts: _Parts | None = None,
+        scaler: str = "",
+    ) -> Line:
+        return Line(
+            **vars(owner),
+            item=item,
+            quantity=quantity,
+            unit=unit,
+            count=count,
+            price=rate.amount,
+            how=rate.how,
+            parts=tuple(parts or ()),
+            scaler=scaler,
+        )
+
+
+def _chart_objects(release: Resource, rendered: Rendered) -> Iterator[Resource]:
+    namespace = str(release.inputs.get("namespace") or "default")
+    for item in rendered.objects:
+        metadata = {"namespace": namespace, **_map(item, "metadata")}
+        yield _ChartObject(release, {**item, "metadata": metadata})
 
 
 @functools.lru_cache(maxsize=4096)
@@ -336,5 +533,13 @@ def _namespace(metadata: Mapping[str, Any]) -> str:
     return str(metadata.get("namespace") or "default")
 
 
+def _whole(value: Any) -> int | None:
+    """A whole number; the engine sends every number as a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        return None
+    return int(value)
+
+
 def _count(value: Any, default: int) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else default
+    number = _whole(value)
+    return default if number is None or number < 0 else number
