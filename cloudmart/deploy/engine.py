@@ -217,9 +217,11 @@ class Engine:
         try:
             yield watcher
         except automation.ConcurrentUpdateError:
+            backend = self.environment().get("PULUMI_BACKEND_URL")
             raise UserError(
                 f"stack {self.stack}: found another update under way; allowed: one at a time. If that one was killed, "
-                f"`pulumi cancel -s {self.stack}` releases the lock"
+                f"`{f'PULUMI_BACKEND_URL={backend} ' if backend else ''}pulumi -C .local/pulumi cancel {self.stack}` "
+                "releases the lock"
             ) from None
         except automation.CommandError as error:
             if watcher.violations:

@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from cloudmart.cli import cli
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import table, up
 from cloudmart.deploy.engine import NoCli
@@ -168,6 +170,23 @@ def test_a_second_up_changes_nothing(shop: Shop) -> None:
     count = sum(r.is_kubernetes_object for r in deployed.recording.resources)
     assert f"0 created, 0 changed, 0 removed, {count} unchanged" in "\n".join(lines)
     assert shop.held() == before
+
+
+def test_the_command_ends_with_a_table_and_with_commands_that_work(shop: Shop) -> None:
+    ended = CliRunner().invoke(cli, ["up", "--stack", "dev", "--root", str(shop.project.root)])
+    assert ended.exit_code == 0, ended.output
+    assert "pods are simulated" in ended.stdout.lower()
+    for name in ("user-service", "payment-service", "postgres", "kafka"):
+        (row,) = [line for line in ended.stdout.splitlines() if line.strip().startswith(f"{name} ")]
+        ready, _, desired = row.split()[1].partition("/")
+        assert ready == desired
+    assert "2-8" in ended.stdout
+    following = ended.stdout.partition("Next:")[2].strip().splitlines()
+    commands = [line.strip() for line in following if " get pods,hpa" in line or line.strip().startswith("export ")]
+    assert len(commands) == 2
+    shown = subprocess.run(["sh", "-ec", "\n".join(commands)], capture_output=True, text=True, check=True).stdout
+    assert "pod/user-service-" in shown
+    assert "horizontalpodautoscaler.autoscaling/user-service-hpa" in shown
 
 
 def test_passwords_are_generated_once_and_shown_nowhere(shop: Shop) -> None:
