@@ -106,6 +106,62 @@ def _show_cluster(info: ClusterInfo, runtime: str) -> None:
     click.echo(f"export KUBECONFIG={info.kubeconfig}")
 
 
+@local.command("load")
+@click.option("--stack", "-s", required=True, help="The stack: Pulumi.<stack>.yaml; it must be up.")
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the project, such as another checkout. [default: this repository]",
+)
+@click.option(
+    "--profile",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="YAML file with the load of each service. [default: what follows from the catalog's `traffic`]",
+)
+@click.option("--speed", default="60x", show_default=True, help="How much faster than the clock the day passes.")
+@click.option("--seed", default=1, show_default=True, help="The same seed, the same load.")
+@click.option("--hours", type=click.FloatRange(0.1, 24 * 14), default=24, show_default=True, help="Of the load's time.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Timeline as JSON, and beside it a picture. [default: .local/load/<stack>.json]",
+)
+def local_load(
+    stack: str, root: Path | None, profile: Path | None, speed: str, seed: int, hours: float, out: Path | None
+) -> None:
+    """Let a day of load pass over the simulated pods, and watch what the cluster makes of it."""
+    from cloudmart.cluster import load as load_
+    from cloudmart.cluster import toolchain
+    from cloudmart.cluster.kubectl import Kubectl
+    from cloudmart.cluster.local import LocalCluster
+    from cloudmart.finops import prices
+    from cloudmart.finops.rightsize import monthly
+    from cloudmart.settings import load
+
+    where = root or CHECKOUT
+    factor = load_.speed(speed)
+    settings, book = load(stack, where), prices.load()
+    found = load_.from_settings(settings) if profile is None else load_.read_profile(profile)
+    cluster = LocalCluster(where)
+    if not cluster.is_running():
+        raise UserError("local cluster: not running; `cloudmart local start` starts it")
+    driver = load_.Driver(
+        kubectl=Kubectl(path=toolchain.kubectl(), kubeconfig=cluster.kubeconfig),
+        settings=settings,
+        profile=found,
+        price=lambda cores, size: monthly(book.hourly, cores, size),
+        currency=book.currency,
+    )
+    for line in load_.slow_autoscalers(settings, factor):
+        _say(line)
+    timeline = driver.run(speed=factor, seed=seed, minutes=hours * 60, progress=_say)
+    file = out or where / ".local" / "load" / f"{stack}.json"
+    load_.save(timeline, file)
+    _write(picture := file.with_suffix(".svg"), load_.replicas_chart(timeline))
+    load_.print_summary(timeline, sys.stdout)
+    click.echo(f"{file}\n{picture}")
+
+
 # --- offline preview -------------------------------------------------------------------------------------------------
 
 _STACK = click.option("--stack", "-s", required=True, help="The stack: Pulumi.<stack>.yaml.")
@@ -377,6 +433,7 @@ def cost_command(
         idle=idle,
         share=share,
         trend=trend,
+        payers=_payers(stack, root),
     )
     if format_ == "text" and out is None:
         tables.print_text(cost_report.document(report), sys.stdout)
@@ -482,6 +539,17 @@ def _estimate(stack: str, root: Path | None) -> Estimate:
         return estimate(record(stack, root).resources, prices.load())
 
 
+def _payers(stack: str | None, root: Path | None) -> dict[tuple[str, str], str]:
+    """Who pays for the services and stores of a stack."""
+    from cloudmart.settings import load
+
+    if stack is None:
+        return {}
+    settings = load(stack, root or CHECKOUT)
+    services = {name: settings.cost_center_of(service) for name, service in settings.services.items()}
+    return {(settings.namespace.name, name): payer for name, payer in (services | settings.stores).items()}
+
+
 def _filters(texts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for text in texts:
@@ -498,6 +566,88 @@ def _print_or_write(text: str, out: Path | None) -> None:
         sys.stdout.write(text)
     else:
         _write(out, text)
+
+
+# --- right-sizing ----------------------------------------------------------------------------------------------------
+
+
+@cli.command("rightsize")
+@_STACK
+@_ROOT
+@click.option(
+    "--usage",
+    "timeline",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A timeline that `cloudmart local load` wrote, instead of a cluster's usage.",
+)
+@click.option("--prometheus", help="URL of a Prometheus: single pods' peaks and memory kills, in steps of minutes.")
+@click.option("--window", default="14d", show_default=True, help="Of the usage, up to now.")
+@click.option("--url", envvar="CLOUDMART_COST_URL", help="Address of Kubecost or OpenCost. [env: CLOUDMART_COST_URL]")
+@click.option("--service", help="The Service to ask, NAMESPACE/NAME:PORT, where it is not found by itself.")
+@click.option("--context", "-c", help="Context of your kubeconfig, where no stack names the cluster.")
+@click.option(
+    "--min-data", default="24h", show_default=True, help="Below this much usage a service gets no recommendation."
+)
+@click.option("--write", is_flag=True, help="Write the changes into Pulumi.<stack>.yaml.")
+@click.option("--format", "format_", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
+@_DEBUG
+def rightsize_command(
+    stack: str,
+    root: Path | None,
+    timeline: Path | None,
+    prometheus: str | None,
+    window: str,
+    url: str | None,
+    service: str | None,
+    context: str | None,
+    min_data: str,
+    write: bool,
+    format_: str,
+    debug: bool,
+) -> None:
+    """Requests, limits and autoscaling targets from what was used, with what they save and risk.
+
+    Usage comes from Kubecost or OpenCost, unless --prometheus or --usage names something else.
+
+    Exit status: 0, also where there is nothing to change; 1 where the change breaks a policy or the quota, and is not
+    written; 2 bad input.
+    """
+    from datetime import UTC, datetime
+
+    from cloudmart.cluster import load as load_
+    from cloudmart.finops import prometheus as prometheus_
+    from cloudmart.finops import rightsize, tables
+    from cloudmart.finops import usage as usage_
+    from cloudmart.preview import rightsizing
+    from cloudmart.settings import edit, load, stack_file
+
+    where = root or CHECKOUT
+    least = rightsize.duration(min_data, "--min-data")
+    settings = load(stack, where)
+    namespace = settings.namespace.name
+    if timeline is not None:
+        used = rightsize.from_run(load_.read_timeline(timeline))
+    elif prometheus is not None:
+        minutes = rightsize.duration(window, "--window")
+        used = prometheus_.usage(prometheus, namespace, settings.services, minutes=minutes)
+    else:
+        client, now = _allocations(stack, context, url, service, 60, root), datetime.now(UTC)
+        used = usage_.from_allocations(client, client.window(window, now), now, namespace, settings.services)
+    with _traceback(debug):
+        proposal = rightsizing.propose(stack, where, used, least_minutes=least)
+    if format_ == "json":
+        click.echo(rightsizing.as_json(proposal))
+    elif format_ == "markdown":
+        click.echo(rightsizing.as_markdown(proposal), nl=False)
+    else:
+        tables.print_text(rightsizing.document(proposal), sys.stdout)
+        if proposal.diff and not write:
+            click.echo("\n" + proposal.diff, nl=False)
+    if proposal.refused:
+        sys.exit(1)
+    if write:
+        written = edit.write(stack, where, proposal.changes)
+        _say(f"{stack_file(stack)}: {'written' if written else 'nothing to change'}")
 
 
 def main() -> None:

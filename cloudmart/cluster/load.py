@@ -18,10 +18,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TextIO
 
 import pydantic
 from pydantic import Field, Strict, model_validator
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.errors import UserError
@@ -274,6 +277,30 @@ def _explained(error: pydantic.ValidationError, name: str) -> str:
     return "\n".join(lines)
 
 
+def speed(text: str) -> float:
+    """``60x`` as 60. Raises ``UserError`` for anything but a number from 1 to 2000, with or without the x."""
+    try:
+        value = float(text.removesuffix("x"))
+    except ValueError:
+        value = math.nan
+    if not 1 <= value <= 2000:
+        raise UserError(f"--speed: found {text!r}; allowed: 1x to 2000x")
+    return value
+
+
+def slow_autoscalers(settings: Settings, speed: float) -> Iterator[str]:
+    """What to know before a compressed day: that autoscalers wait for hours of it before they scale down."""
+    windows = [
+        service.autoscaling.scale_down.window_seconds for service in settings.services.values() if service.autoscaling
+    ]
+    longest = max(windows, default=0)
+    if longest * speed > 2 * 3600:
+        yield (
+            f"autoscalers wait up to {longest} s before they scale down, {longest * speed / 3600:.0f} h of a day that "
+            f"passes {speed:g} times as fast: they may never do so"
+        )
+
+
 # --- driving ---------------------------------------------------------------------------------------------------------
 
 
@@ -473,20 +500,120 @@ def _cpu(cores: float) -> Cpu:
     return Cpu(f"{max(1, round(cores * 1000))}m")
 
 
-def lines(timeline: Timeline) -> Iterator[tuple[str, list[str]]]:
-    """A row for each service: replicas (least, mean, most), requested cost of a month, share at the maximum, limits."""
+# --- telling people --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """One service over a run. Costs are of a month."""
+
+    service: str
+    least: int
+    mean: float
+    peak: int
+    #: The most pods at a time that no node had taken.
+    pending: int
+    #: Share of the time at the autoscaler's maximum.
+    pinned: float
+    #: Samples at which a pod had to carry more than its limits allow, of how many.
+    over_limit: int
+    samples: int
+    requested: float
+    #: What the peak's replicas would cost all day.
+    at_peak: float
+
+
+def summaries(timeline: Timeline) -> list[Summary]:
+    """A summary for each service, in the profile's order."""
+    found = []
     for service in timeline.services:
         points = timeline.of(service)
         ready = [point.ready for point in points]
-        pinned = timeline.mean(service, lambda point: float(point.ready >= point.most > point.least))
-        over = sum(not point.within_limits for point in points)
-        yield (
-            service,
-            [
-                f"{min(ready)} / {timeline.mean(service, lambda point: point.ready):.1f} / {max(ready)}",
-                f"{max(point.pending for point in points)}",
-                f"{pinned:.0%}",
-                f"{over} of {len(points)}",
-                f"{timeline.mean(service, lambda point: point.monthly):.2f}",
-            ],
+        found.append(
+            Summary(
+                service=service,
+                least=min(ready),
+                mean=timeline.mean(service, lambda point: point.ready),
+                peak=max(ready),
+                pending=max(point.pending for point in points),
+                pinned=timeline.mean(service, lambda point: float(point.ready >= point.most > point.least)),
+                over_limit=sum(not point.within_limits for point in points),
+                samples=len(points),
+                requested=timeline.mean(service, lambda point: point.monthly),
+                at_peak=max(point.monthly for point in points),
+            )
         )
+    return found
+
+
+def print_summary(timeline: Timeline, out: TextIO) -> None:
+    """A table of the summaries."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("service", no_wrap=True)
+    money = f"{timeline.currency} a month"
+    for heading in ("pods least/mean/peak", "pending", "at maximum", "over limits", money, "fixed at the peak"):
+        table.add_column(heading, justify="right")
+    found = summaries(timeline)
+    for row in found:
+        table.add_row(
+            row.service,
+            f"{row.least}/{row.mean:.1f}/{row.peak}",
+            str(row.pending),
+            f"{row.pinned:.0%}",
+            f"{row.over_limit} of {row.samples}",
+            f"{row.requested:.2f}",
+            f"{row.at_peak:.2f}",
+        )
+    table.add_section()
+    total, peak = sum(row.requested for row in found), sum(row.at_peak for row in found)
+    table.add_row("all of these", "", "", "", "", f"{total:.2f}", f"{peak:.2f}")
+    console = Console(file=out)
+    (console if console.is_terminal else Console(file=out, width=120)).print(table)
+
+
+def chart(series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, y_title: str) -> str:
+    """An SVG of lines over the hours of a day, without scripts or anything from the network."""
+    import pygal
+    from pygal.style import CleanStyle
+
+    picture = pygal.XY(
+        style=CleanStyle(font_family="sans-serif"),
+        title=title,
+        x_title="hour of the day",
+        y_title=y_title,
+        js=(),
+        dots_size=0,
+        width=1000,
+        height=500,
+        explicit_size=True,
+        include_x_axis=True,
+        legend_at_bottom=True,
+        truncate_legend=-1,
+        range=(0, max((y for points in series.values() for _, y in points), default=1) * 1.05),
+        x_labels=list(range(0, 25, 3)),
+        show_minor_x_labels=False,
+        no_prefix=True,
+    )
+    for name, points in series.items():
+        picture.add(name, [(minute / 60, y) for minute, y in _stepped(points)])
+    return str(picture.render(is_unicode=True))
+
+
+def _stepped(points: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Levels with upright steps between them; what stays the same needs no points of its own."""
+    last: tuple[float, float] | None = None
+    for x, y in points:
+        if last is None or y != last[1]:
+            if last is not None:
+                yield x, last[1]
+            yield x, y
+            last = x, y
+    if points and last is not None and points[-1][0] != last[0]:
+        yield points[-1][0], last[1]
+
+
+def replicas_chart(timeline: Timeline) -> str:
+    """An SVG of each service's ready replicas over the day."""
+    series = {name: [(point.minute, float(point.ready)) for point in timeline.of(name)] for name in timeline.services}
+    title = f"Ready replicas, stack {timeline.stack}, seed {timeline.seed}, {timeline.speed:g} times as fast"
+    return chart(series, title=title, y_title="pods")

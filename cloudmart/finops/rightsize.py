@@ -24,12 +24,14 @@ Margins and percentiles are this module's own (:data:`RULES`); the least CPU is 
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Protocol
 
+from cloudmart.errors import UserError
 from cloudmart.finops.prices import HOURS_PER_MONTH, Hourly
 from cloudmart.settings import Amounts, Autoscaling, Bytes, Cpu, Criticality, Resources, Service
 
@@ -558,6 +560,14 @@ class _Sizing:
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def duration(text: str, option: str) -> float:
+    """``90m``, ``24h`` or ``14d`` in minutes. Raises ``UserError`` naming `option` for anything else."""
+    found = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text)
+    if found is None:
+        raise UserError(f"{option}: found {text!r}; allowed: a duration such as 90m, 24h or 14d")
+    return int(found[1]) * {"m": 1.0, "h": 60.0, "d": 24 * 60.0}[found[2]]
 
 
 def percentile(values: Sequence[float], weights: Sequence[float], share: float) -> float:
