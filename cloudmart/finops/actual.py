@@ -184,6 +184,7 @@ def report(
     pods: dict[str, Tally] = {}
     controllers: dict[str, Tally] = {}
     covered = 0.0
+    fields = query.fields
     for page in client.pages(query):
         covered += page.covered
         day = page.window.start.date().isoformat()
@@ -191,7 +192,7 @@ def report(
             if one.is_idle:
                 idle_tally.add(one)
                 continue
-            values = dict(zip(query.fields, one.key, strict=True))
+            values = dict(zip(fields, one.key, strict=True))
             namespace = values["namespace"]
             namespaces.setdefault(namespace, Tally()).add(one)
             if not one.is_unmounted:
@@ -281,10 +282,11 @@ def _before(
     costs: dict[str, float] = {}
     covered = 0.0
     query = replace(query, window=query.window.before, idle=False)
+    fields = query.fields
     for page in client.pages(query):
         covered += page.covered
         for one in page.allocations:
-            values = dict(zip(query.fields, one.key, strict=True))
+            values = dict(zip(fields, one.key, strict=True))
             if values["namespace"] not in share:
                 costs[key(values)] = costs.get(key(values), 0.0) + one.cost
     return costs, covered / 60

@@ -138,13 +138,14 @@ def compare(client: Client, window: Window, estimate: Estimate, *, idle: Idle = 
     tallies: dict[_Cell, Tally] = {}
     idle_tally, elsewhere = Tally(), Tally()
     covered = 0.0
+    fields = query.fields
     for page in client.pages(query):
         covered += page.covered
         for one in page.allocations:
             if one.is_idle:
                 idle_tally.add(one)
                 continue
-            values = dict(zip(query.fields, one.key, strict=True))
+            values = dict(zip(fields, one.key, strict=True))
             if values["namespace"] not in namespaces:
                 elsewhere.add(one)
                 continue

@@ -169,7 +169,9 @@ def read(body: str | bytes, aggregate: Sequence[str], page: Window) -> Iterator[
     for key, raw in found:
         if raw is not None:
             _check(key, aggregate)
-    return (_allocation(key, raw, page) for key, raw in found if raw is not None)
+    # Older versions answer `label:x` with `x=value`.
+    prefixes = [f"{field.removeprefix('label:')}=" for field in aggregate]
+    return (_allocation(key, raw, page, prefixes) for key, raw in found if raw is not None)
 
 
 def message(body: str | bytes) -> str:
@@ -205,9 +207,11 @@ def _check(key: str, aggregate: Sequence[str]) -> None:
         )
 
 
-def _allocation(key: str, raw: _Raw, page: Window) -> Allocation:
-    # `label:x` was answered with `x=value` by older versions.
-    parts = (IDLE,) if IDLE in key else tuple(clean(part.rpartition("=")[2]) for part in key.split("/"))
+def _allocation(key: str, raw: _Raw, page: Window, prefixes: Sequence[str]) -> Allocation:
+    parts: tuple[str, ...] = (IDLE,)
+    if IDLE not in key:
+        values = zip(key.split("/"), prefixes, strict=True)
+        parts = tuple(clean(value.removeprefix(prefix)) for value, prefix in values)
     minutes = _amount(raw.minutes)
     if not minutes and raw.start is not None and raw.end is not None:
         minutes = max((raw.end - raw.start).total_seconds() / 60, 0.0)
