@@ -531,12 +531,12 @@ def _allocations(
 
 
 def _estimate(stack: str, root: Path | None) -> Estimate:
-    from cloudmart.finops import prices
-    from cloudmart.finops.estimate import estimate
+    from cloudmart.finops.estimate import of_stack
     from cloudmart.preview.recorder import record, uncollected
+    from cloudmart.settings import load
 
     with uncollected():
-        return estimate(record(stack, root).resources, prices.load())
+        return of_stack(record(stack, root).resources, load(stack, root or CHECKOUT), root or CHECKOUT)
 
 
 def _payers(stack: str | None, root: Path | None) -> dict[tuple[str, str], str]:
@@ -653,7 +653,7 @@ def rightsize_command(
 def main() -> None:
     """Entry point: user errors become one message and their exit code, never a traceback."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="cloudmart", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.Abort:

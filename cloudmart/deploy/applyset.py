@@ -109,7 +109,7 @@ def _create_missing(kubectl: Kubectl, spaces: Iterable[Manifest]) -> set[str]:
     for manifest in spaces:
         name = str(manifest.recorded.object_name)
         if not kubectl.run("get", "namespace", name, "--ignore-not-found", "-o", "name"):
-            kubectl.run("create", "-f", "-", f"--field-manager={_FIELD_MANAGER}", stdin=json.dumps(manifest.object))
+            kubectl.run("create", "-f", "-", f"--field-manager={_FIELD_MANAGER}", stdin=_yaml(manifest.object))
             made.add(f"Namespace {name}")
     return made
 
@@ -132,7 +132,7 @@ def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespac
             "--prune",
             "-f",
             "-",
-            stdin="\n---\n".join(json.dumps(member) for member in members),
+            stdin="\n---\n".join(_yaml(member) for member in members),
             timeout=600,
         )
         removed += [line.removesuffix(" pruned") for line in output.splitlines() if line.endswith(" pruned")]
@@ -163,6 +163,11 @@ def _digest(item: Mapping[str, Any]) -> str:
     metadata = {key: value for key, value in item["metadata"].items() if key not in bookkeeping}
     content = {key: value for key, value in item.items() if key != "status"} | {"metadata": metadata}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _yaml(item: Mapping[str, Any]) -> str:
+    # kubectl reads a stream of several documents as YAML, which has no such escape as JSON's surrogate pairs.
+    return json.dumps(item, ensure_ascii=False)
 
 
 def _identity(item: Mapping[str, Any]) -> dict[str, str]:
@@ -215,7 +220,7 @@ def _generated_values(
             f"--field-manager=cloudmart-{secrets.token_hex(4)}",
             "-f",
             "-",
-            stdin=json.dumps(secret),
+            stdin=_yaml(secret),
         )
     return values
 

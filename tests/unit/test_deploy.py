@@ -229,3 +229,9 @@ def test_a_cluster_that_does_not_answer_is_told_within_the_time_limit(tmp_path: 
     fake.chmod(0o755)
     with pytest.raises(KubectlError, match="kubectl get: no answer within 0 s"):
         Kubectl(path=fake).run("get", "pods", timeout=0.2)
+
+
+def test_what_is_outside_the_basic_plane_reaches_kubectl_as_it_is() -> None:
+    sent = applyset._yaml({"data": {"GREETING": "\U0001f6d2 \u0001 'x'"}})
+    assert yaml.safe_load(sent) == {"data": {"GREETING": "\U0001f6d2 \u0001 'x'"}}
+    assert "\\ud83d" not in sent
