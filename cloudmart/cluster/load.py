@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -596,7 +597,9 @@ def chart(series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, y_
     )
     for name, points in series.items():
         picture.add(name, [(minute / 60, y) for minute, y in _stepped(points)])
-    return str(picture.render(is_unicode=True))
+    svg = picture.render(is_unicode=True)
+    # What is left of its scripts is data for a tooltip library that nobody loads.
+    return re.sub(r"<script.*?</script>", "", svg, flags=re.DOTALL)
 
 
 def _stepped(points: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:

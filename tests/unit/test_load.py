@@ -1,0 +1,347 @@
+"""The simulated load: the same seed the same day, shapes as the catalog describes them, spread over live pods only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudmart.cluster import load as load_
+from cloudmart.cluster.kubectl import Kubectl, KubectlError
+from cloudmart.cluster.load import DAY, Driver, Load, Point, Profile, Shape, Timeline, demand, from_settings
+from cloudmart.errors import UserError
+from cloudmart.finops.rightsize import from_run
+from cloudmart.preview.recorder import HOME
+from cloudmart.settings import Settings, load
+
+MINUTES = range(0, DAY, 5)
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load("dev", HOME)
+
+
+@pytest.fixture(scope="module")
+def profile(settings: Settings) -> Profile:
+    return from_settings(settings)
+
+
+def cpu(profile: Profile, name: str, seed: int = 1) -> list[float]:
+    return [demand(profile, name, minute, seed)[0] for minute in MINUTES]
+
+
+def shaped(shape: Shape, **more: Any) -> Profile:
+    """A service that moves between one core and three, without noise."""
+    one = Load.model_validate(
+        {
+            "shape": shape,
+            "cpu": {"low": "1", "high": "3"},
+            "memory": {"low": "100Mi", "high": "200Mi"},
+            "noisePercent": 0,
+        }
+    )
+    return Profile.model_validate({"services": {"shop": one}} | more)
+
+
+# --- the load --------------------------------------------------------------------------------------------------------
+
+
+def test_every_service_of_the_catalog_has_a_load_of_the_shape_that_its_traffic_names(
+    settings: Settings, profile: Profile
+) -> None:
+    shapes = {"steady": Shape.STEADY, "high": Shape.WAVE, "bursts": Shape.BURST, "low": Shape.STEADY}
+    assert {name: one.shape for name, one in profile.services.items()} == {
+        name: shapes[service.traffic] for name, service in settings.services.items()
+    }
+
+
+def test_no_service_is_asked_for_more_than_it_declares(settings: Settings, profile: Profile) -> None:
+    for name, service in settings.services.items():
+        declared = float(service.resources.requests.cpu.cores) * service.replicas
+        assert max(cpu(profile, name)) <= declared * 1.03
+        memory = max(demand(profile, name, minute, 1)[1] for minute in MINUTES)
+        assert memory <= service.resources.requests.memory.bytes
+
+
+def test_the_same_seed_gives_the_same_day_and_another_seed_another(profile: Profile) -> None:
+    for name in profile.services:
+        assert cpu(profile, name, 7) == cpu(profile, name, 7)
+        assert cpu(profile, name, 7) != cpu(profile, name, 8)
+
+
+def test_a_moment_does_not_depend_on_what_was_asked_before(profile: Profile) -> None:
+    alone = demand(profile, "order-service", 700, 1)
+    assert [demand(profile, "order-service", minute, 1) for minute in MINUTES][140] == alone
+
+
+def test_a_wave_is_low_at_four_in_the_morning_and_high_twelve_hours_later() -> None:
+    wave = shaped(Shape.WAVE)
+    assert demand(wave, "shop", 4 * 60, 1)[0] == pytest.approx(1)
+    assert demand(wave, "shop", 16 * 60, 1)[0] == pytest.approx(3)
+
+
+def test_a_ramp_climbs_all_day() -> None:
+    found = cpu(shaped(Shape.RAMP), "shop")
+    assert found == sorted(found)
+    assert (found[0], round(found[-1], 1)) == (1, 3.0)
+
+
+def test_bursts_are_as_many_and_as_long_as_the_profile_says_and_within_its_hours() -> None:
+    for seed in range(20):
+        burst = shaped(Shape.BURST, sales=3, saleMinutes=60)
+        high = [minute for minute in range(DAY) if demand(burst, "shop", minute, seed)[0] > 2]
+        assert len(high) in range(3 * 60 - 3, 3 * 60 + 4)
+        assert min(high) >= 8 * 60
+        assert max(high) < 22 * 60
+
+
+def test_orders_and_payments_have_their_sales_at_the_same_time(profile: Profile) -> None:
+    def sale(name: str) -> list[bool]:
+        found = cpu(profile, name)
+        return [value > max(found) / 2 for value in found]
+
+    assert sale("order-service") == sale("payment-service")
+    assert any(sale("order-service"))
+
+
+def test_memory_follows_the_load_within_its_bounds() -> None:
+    ramp = shaped(Shape.RAMP)
+    sizes = [demand(ramp, "shop", minute, 1)[1] for minute in MINUTES]
+    assert sizes == sorted(sizes)
+    assert (sizes[0], sizes[-1] < 200 * 2**20) == (100 * 2**20, True)
+
+
+@pytest.mark.parametrize(("text", "value"), [("60x", 60), ("1", 1), ("2.5x", 2.5)])
+def test_speed_is_read_with_and_without_its_x(text: str, value: float) -> None:
+    assert load_.speed(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "x", "0x", "-1x", "fast", "1e9x", "nan", "inf"])
+def test_a_speed_that_is_none_is_refused_with_what_is_allowed(text: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"--speed: found {text!r}; allowed: 1x to 2000x")):
+        load_.speed(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("services: {shop: {shape: wavy}}", "services.shop.shape"),
+        ("services: {shop: {shape: wave, cpu: {low: 2, high: 1}, memory: {low: 1Mi, high: 1Mi}}}", "is above high"),
+        ("services: {}\nsales: 99", "sales"),
+        ("services: {}\nspeed: 3", "speed"),
+        ("- a", "allowed: a mapping"),
+    ],
+)
+def test_a_wrong_profile_is_one_error_that_names_the_file_and_the_key(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "sale.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"sale\.yaml") as error:
+        load_.read_profile(tmp_path / "sale.yaml")
+    assert said in str(error.value)
+
+
+def test_a_profile_file_says_what_the_derived_one_says(tmp_path: Path, profile: Profile) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text(json.dumps(profile.model_dump(mode="json", by_alias=True)))
+    assert load_.read_profile(path) == profile
+
+
+# --- driving ---------------------------------------------------------------------------------------------------------
+
+
+def pod(name: str, app: str = "user-service", *, ready: bool = True, node: bool = True, gone: bool = False) -> Any:
+    return {
+        "metadata": {"name": name, "uid": f"uid-{name}", "labels": {"app": app}}
+        | ({"deletionTimestamp": "2026-11-23T00:00:00Z"} if gone else {}),
+        "spec": {
+            "containers": [
+                {
+                    "resources": {
+                        "requests": {"cpu": "100m", "memory": "128Mi"},
+                        "limits": {"cpu": "300m", "memory": "256Mi"},
+                    }
+                }
+            ]
+        }
+        | ({"nodeName": "node-a"} if node else {}),
+        "status": {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]},
+    }
+
+
+class FakeKubectl(Kubectl):
+    """Answers with pods and keeps what was applied."""
+
+    applied: list[list[dict[str, Any]]]
+    pods: list[Any]
+    fail: Callable[[], bool]
+
+    def json(self, *args: str, stdin: str | None = None, timeout: float = 120) -> Any:
+        return {"items": self.pods} if args[0] == "get" else {"serverVersion": {"gitVersion": "v1.36.0"}}
+
+    def run(self, *args: str, stdin: str | None = None, timeout: float = 120) -> str:
+        assert args[0] == "apply"
+        if self.fail():
+            raise KubectlError("kubectl apply: uid mismatch")
+        self.applied.append(json.loads(stdin or "")["items"])
+        return ""
+
+
+def driver(settings: Settings, pods: list[Any], fail: Callable[[], bool] = lambda: False) -> tuple[Driver, FakeKubectl]:
+    kubectl = FakeKubectl(path=Path("kubectl"))
+    for name, value in {"pods": pods, "applied": [], "fail": fail}.items():
+        object.__setattr__(kubectl, name, value)
+    one = Load.model_validate(
+        {
+            "shape": "steady",
+            "cpu": {"low": "1", "high": "1"},
+            "memory": {"low": "1Gi", "high": "1Gi"},
+            "noisePercent": 0,
+        }
+    )
+    made = Driver(
+        kubectl=kubectl,
+        settings=settings,
+        profile=Profile(services={"user-service": one}),
+        price=lambda cores, size: cores * 100 + size / 2**30,
+        currency="USD",
+        tick=0.05,
+    )
+    return made, kubectl
+
+
+def run(a_driver: Driver) -> Timeline:
+    # A twentieth of a second is 20 minutes at this speed.
+    return a_driver.run(speed=24000, seed=1, minutes=60, progress=lambda _: None)
+
+
+def usage_of(items: list[dict[str, Any]]) -> dict[str, str | None]:
+    return {item["metadata"]["name"]: item["metadata"]["annotations"].get(load_.USAGE_CPU) for item in items}
+
+
+def test_a_services_load_is_spread_evenly_over_its_ready_pods(settings: Settings) -> None:
+    made, kubectl = driver(settings, [pod("a"), pod("b"), pod("c", ready=False), pod("other", "postgres")])
+    timeline = run(made)
+    assert usage_of(kubectl.applied[0]) == dict.fromkeys("abc", "500000u")
+    assert timeline.points[0].ready == 2
+
+
+def test_pods_that_are_going_get_no_load_and_pods_without_a_node_cost_nothing(settings: Settings) -> None:
+    made, kubectl = driver(settings, [pod("a"), pod("b", gone=True), pod("c", ready=False, node=False)])
+    point = run(made).points[0]
+    assert set(usage_of(kubectl.applied[0])) == {"a", "c"}
+    assert (point.ready, point.pending, point.requested_cpu) == (1, 1, 0.1)
+    assert point.monthly == pytest.approx(10 + 0.125)
+
+
+def test_afterwards_the_pods_use_what_they_used_before(settings: Settings) -> None:
+    made, kubectl = driver(settings, [pod("a")])
+    run(made)
+    assert usage_of(kubectl.applied[-1]) == {"a": None}
+
+
+def test_the_load_is_taken_away_when_the_run_is_interrupted(settings: Settings) -> None:
+    made, kubectl = driver(settings, [pod("a")])
+
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made.run(speed=60, seed=1, minutes=60, progress=interrupt)
+    assert usage_of(kubectl.applied[-1]) == {"a": None}
+
+
+def test_a_pod_that_goes_while_its_load_is_written_does_not_end_the_run(settings: Settings) -> None:
+    answers = iter([True, False])
+    made, kubectl = driver(settings, [pod("a")], lambda: next(answers, False))
+    assert run(made).points
+    assert kubectl.applied
+
+
+def test_a_cluster_that_refuses_every_time_ends_the_run_with_what_it_says(settings: Settings) -> None:
+    made, _ = driver(settings, [pod("a")], lambda: True)
+    with pytest.raises(UserError, match="uid mismatch"):
+        run(made)
+
+
+def test_a_service_that_is_not_deployed_is_named_with_the_command_that_deploys_it(settings: Settings) -> None:
+    made, _ = driver(settings, [pod("a", "postgres")])
+    with pytest.raises(UserError, match=r"found no pods of user-service; `cloudmart up --stack dev` deploys them"):
+        run(made)
+
+
+# --- the timeline ----------------------------------------------------------------------------------------------------
+
+
+def point(minute: float, **more: Any) -> Point:
+    given = {
+        "minute": minute,
+        "service": "shop",
+        "cpu": 0.2,
+        "memory": 2.0 * 2**20,
+        "ready": 2,
+        "pending": 0,
+        "least": 1,
+        "most": 4,
+        "requestedCpu": 0.5,
+        "requestedMemory": 1.0,
+        "cpuLimit": 0.1,
+        "memoryLimit": 2.0**20,
+        "monthly": 10.0,
+    }
+    return Point.model_validate(given | more)
+
+
+def timeline(*points: Point) -> Timeline:
+    return Timeline(stack="dev", seed=1, speed=60, kubernetes="v1", currency="USD", tick=10, points=points)
+
+
+def test_averages_weigh_each_sample_by_how_long_it_stood() -> None:
+    run_ = timeline(point(0, monthly=10), point(30, monthly=50))
+    assert run_.monthly() == pytest.approx((10 * 30 + 50 * 10) / 40)
+
+
+def test_usage_at_the_limit_is_within_it_and_above_is_not() -> None:
+    assert point(0).within_limits
+    assert not point(0, cpu=0.21).within_limits
+    assert not point(0, memory=3.0 * 2**20).within_limits
+    assert not point(0, ready=0).within_limits
+
+
+def test_the_summary_says_bounds_maximum_and_what_the_peak_would_cost_all_day() -> None:
+    (found,) = load_.summaries(timeline(point(0), point(10, ready=4, monthly=40, cpu=9.0), point(20)))
+    assert (found.least, found.peak, found.over_limit, found.samples) == (2, 4, 1, 3)
+    assert found.pinned == pytest.approx(1 / 3)
+    assert found.requested == pytest.approx(20)
+    assert found.at_peak == 40
+
+
+def test_a_saved_timeline_reads_as_it_was(tmp_path: Path) -> None:
+    run_ = timeline(point(0), point(10, ready=3))
+    load_.save(run_, tmp_path / "new" / "run.json")
+    assert load_.read_timeline(tmp_path / "new" / "run.json") == run_
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"points": [{"minute": "x"}]}'])
+def test_a_file_that_is_no_timeline_is_one_error_that_names_it(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UserError, match=r"run\.json: "):
+        load_.read_timeline(tmp_path / "run.json")
+
+
+def test_the_right_sizing_reads_a_timeline_as_totals_and_single_pods() -> None:
+    (found,) = from_run(timeline(point(0), point(10, ready=4)))
+    assert [sample.minutes for sample in found.samples] == [10, 10]
+    assert [sample.peak_cpu for sample in found.samples] == [0.1, 0.05]
+    assert found.speed == 60
+
+
+def test_the_picture_is_svg_that_fetches_and_runs_nothing() -> None:
+    picture = load_.replicas_chart(timeline(point(0), point(10, ready=4), point(20)))
+    assert picture.lstrip().startswith("<?xml") or "<svg" in picture
+    assert "<script" not in picture
+    outside = set(re.findall(r"""(?:href|src|url)\s*[=(]\s*["']?(https?:[^"')]+)""", picture))
+    assert outside == set()
