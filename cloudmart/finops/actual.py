@@ -44,6 +44,7 @@ _MONTH = float(HOURS_PER_MONTH)
 class Tally:
     """Sums over allocations."""
 
+    count: int = 0
     cpu_cost: float = 0.0
     memory_cost: float = 0.0
     storage_cost: float = 0.0
@@ -65,6 +66,7 @@ class Tally:
     days: dict[str, float] = field(default_factory=dict)
 
     def add(self, one: Allocation) -> None:
+        self.count += 1
         self.cpu_cost += one.cpu_cost
         self.memory_cost += one.memory_cost
         self.storage_cost += one.storage_cost
@@ -213,6 +215,7 @@ def report(
     rows = _shared(rows, idle_tally if idle == "share" else Tally(), shared, hours)
     total = _total([*groups.values()], hours)
     total = _changed(total, total.cost, hours, sum(before.values()) if before else None, hours_before)
+    total = replace(total, unused_monthly=sum(row.unused_monthly for row in rows))
     total = _with_shares(total, sum(row.idle_cost for row in rows), sum(row.shared_cost for row in rows), hours)
     over = [_row(name, tally, hours) for name, tally in controllers.items()]
     return Report(

@@ -47,7 +47,7 @@ class Compared:
     actual: float
     #: Its part of idle capacity. In ``actual`` only where it is shared out.
     idle: float
-    #: Largest first; but for rounding they add up to ``actual - expected``.
+    #: Largest first; but for what rounding explains they add up to ``actual - expected``.
     causes: Sequence[Cause]
 
     @property
@@ -210,8 +210,8 @@ def _compared(
         actual += share
         found["idle"] = [Cause("idle", share, "its part of the capacity that nobody requested or used")]
     causes = [Cause(kind, sum(cause.amount for cause in group), _joined(group)) for kind, group in found.items()]
-    # Below a thousandth of a percent it is the rounding of the answers.
-    floor = 1e-5 * max(expected, actual)
+    # Each figure of an answer is rounded to five decimals; what is below that is no cause.
+    floor = 1e-5 * max(expected, actual, sum(tallies[cell].count for cell in cells if cell in tallies))
     causes = sorted((cause for cause in causes if abs(cause.amount) > floor), key=lambda cause: -abs(cause.amount))
     return Compared(name=name, min=low, expected=expected, max=high, actual=actual, idle=share, causes=causes)
 
