@@ -442,7 +442,15 @@ def test_a_cluster_is_asked_through_the_api_servers_proxy() -> None:
             "not ready (HTTP 503",
         ),
         ('Error from server (NotFound): services "opencost" not found', "no Allocation API at /allocation"),
-        ("Error from server (BadRequest): the server rejected our request for an unknown reason", "HTTP 400"),
+        (
+            "Error from server (BadRequest): the server rejected our request for an unknown reason",
+            "(HTTP 400: the server rejected our request for an unknown reason; kubectl does not pass on what it says",
+        ),
+        (
+            'Error from server (InternalError): an error on the server ("unknown") has prevented the request from '
+            "succeeding",
+            "(HTTP 500: an error on the server",
+        ),
         ('Error from server (Forbidden): services "opencost" is forbidden', "access is denied"),
         ("The connection to the server 127.0.0.1:6443 was refused", "refused"),
     ],

@@ -150,14 +150,17 @@ class ServiceProxy:
         try:
             body = self.kubectl.run("get", "--raw", raw, timeout=timeout)
         except UserError as error:
-            # kubectl shows a status by its reason, and of a body that is no Status of Kubernetes the first part.
+            said = str(error).removeprefix("kubectl get: ")
+            if "unknown" in said:
+                said += "; kubectl does not pass on what it says: a port-forward and --url show it"
             for reason, status in _REASONS.items():
-                if f"({reason})" in str(error):
-                    return Answer(status, str(error).removeprefix("kubectl get: "))
+                if f"({reason})" in said:
+                    return Answer(status, said.removeprefix(f"Error from server ({reason}): "))
             raise UnreachableError(f"{self.where}: {error}") from None
         return Answer(200, body)
 
 
+# How kubectl tells the status of an answer.
 _REASONS = {
     "BadRequest": 400,
     "Unauthorized": 401,
