@@ -578,7 +578,15 @@ def chart(series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, y_
     from pygal.style import CleanStyle
 
     picture = pygal.XY(
-        style=CleanStyle(font_family="sans-serif"),
+        style=CleanStyle(
+            font_family="sans-serif",
+            background="white",
+            plot_background="white",
+            guide_stroke_color="#dddddd",
+            major_guide_stroke_color="#dddddd",
+            # Told apart by people who see colours differently, too: Okabe and Ito's palette.
+            colors=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
+        ),
         title=title,
         x_title="hour of the day",
         y_title=y_title,
@@ -592,11 +600,11 @@ def chart(series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, y_
         truncate_legend=-1,
         range=(0, max((y for points in series.values() for _, y in points), default=1) * 1.05),
         x_labels=list(range(0, 25, 3)),
-        show_minor_x_labels=False,
+        xrange=(0, 24),
         no_prefix=True,
     )
     for name, points in series.items():
-        picture.add(name, [(minute / 60, y) for minute, y in _stepped(points)])
+        picture.add(name, [(minute / 60, y) for minute, y in _stepped(points)], stroke_style={"width": 2.5})
     svg = picture.render(is_unicode=True)
     # What is left of its scripts is data for a tooltip library that nobody loads.
     return re.sub(r"<script.*?</script>", "", svg, flags=re.DOTALL)
