@@ -6,8 +6,13 @@ One story, told in order: what one test leaves is what the next finds.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -158,6 +163,38 @@ def test_changed_configuration_changes_its_config_map_in_place_and_rolls_that_se
     assert after["ConfigMap order-service-config"] == before["ConfigMap order-service-config"]
     restarted = {name for name in before if name.startswith("Pod ") and name not in after}
     assert all(name.startswith("Pod order-service-") for name in restarted)
+
+
+def test_an_up_that_is_killed_leaves_a_lock_and_says_how_to_go_on(shop: Shop) -> None:
+    shop.project.catalog(lambda catalog: catalog["services"]["order-service"]["env"].update(FEATURE_X="off"))
+
+    def half_done() -> bool:
+        assert process.poll() is None, "ended before it could be killed"
+        (found,) = [
+            item for item in shop.get("configmaps", "-n", SPACE) if item["metadata"]["name"] == "order-service-config"
+        ]
+        return bool(found["data"]["FEATURE_X"] == "off")
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cloudmart.cli", "up", "--stack", "dev", "--root", str(shop.project.root)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        assert _within(60, half_done)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    ended = shop.cloudmart("up", "--stack", "dev")
+    assert ended.returncode == 2, ended.stderr
+    said = ended.stderr[ended.stderr.index("error: stack dev: found another update under way") :]
+    released = shop.run(["sh", "-c", f"{said.split('`')[1]} --yes"], {})
+    assert released.returncode == 0, released.stderr
+    shop.up("dev")
+    ended = shop.pulumi("preview", "-s", "dev", "--expect-no-changes")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_state_logs_and_output_hold_no_secret(shop: Shop) -> None:
