@@ -128,7 +128,8 @@ def percent(ratio: float | None, *, sign: bool = False) -> str:
         return ""
     if abs(ratio) >= 100:
         return f"{'+' if sign and ratio > 0 else ''}{ratio:,.0f}x"
-    return f"{ratio:+.0%}" if sign else f"{ratio:.0%}"
+    text = f"{ratio:+.0%}" if sign else f"{ratio:.0%}"
+    return "0%" if text in ("+0%", "-0%") else text
 
 
 def _rich(table: Table, width: int) -> RichTable:

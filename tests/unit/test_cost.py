@@ -362,6 +362,14 @@ def test_money_has_the_digits_that_matter(amount: float, text: str) -> None:
     assert tables.money(amount) == text
 
 
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(0.123, "+12%"), (-0.5, "-50%"), (0.001, "0%"), (-0.001, "0%"), (1234.5, "+1,234x"), (None, "")],
+)
+def test_a_change_has_its_sign_unless_there_is_none(ratio: float | None, text: str) -> None:
+    assert tables.percent(ratio, sign=True) == text
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
