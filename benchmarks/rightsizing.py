@@ -30,7 +30,7 @@ from cloudmart.deploy import applyset
 from cloudmart.deploy.up import wait_until_available, without_helm
 from cloudmart.finops import prices
 from cloudmart.finops.estimate import estimate
-from cloudmart.finops.rightsize import from_run, monthly
+from cloudmart.finops.rightsize import Sample, Usage, from_run, monthly, recommend, simulate
 from cloudmart.preview.recorder import HOME, record
 from cloudmart.preview.rightsizing import Proposal, propose
 from cloudmart.preview.run import preview
@@ -229,7 +229,17 @@ def page(cases: list[Case], minutes: float, seed: int, seconds: float) -> str:
             f"| {case.name} | {over[0]} / {over[1]} | {pinned[0]} / {pinned[1]} | {pending[0]} / {pending[1]} "
             f"| {case.violations['dev']} / {case.violations['prod']} | {changes} |"
         )
-    lines += ["", "## Autoscaling alone", "", *autoscaling(cases), "", "## By service", ""]
+    lines += [
+        "",
+        "## Autoscaling alone",
+        "",
+        *autoscaling(cases),
+        "",
+        "## At the clock's speed",
+        "",
+        *uncompressed(seed),
+    ]
+    lines += ["", "## By service", ""]
     for case in cases:
         lines += [f"### {case.name}", "", *services(case), ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -266,6 +276,56 @@ def autoscaling(cases: list[Case]) -> list[str]:
         before, after = (run.monthly() for run in case.runs)
         lines.append(f"| {case.name} | {peak:.2f} | {before:.2f} | {1 - before / peak:.0%} | {1 - after / peak:.0%} |")
     return lines
+
+
+def uncompressed(seed: int) -> list[str]:
+    """Without a cluster: the autoscalers as the stacks declare them, simulated over the day as it is."""
+    settings = load(STACK, HOME)
+    profile = simulated.from_settings(settings)
+    lines = [
+        "Calculated, not measured: the seed's own requests, the same day in 24 hours, in steps of five minutes, with "
+        "the autoscalers' declared windows. It shows how much the saving depends on the load.",
+        "",
+        "| share of the load | CPU of the requests | before | after | saved |",
+        "| ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for share_ in ("1", "0.75", "0.5", "0.25"):
+        usage = [
+            calculated(settings, scaled(profile, Decimal(share_)), name, seed)
+            for name, service in settings.services.items()
+            if service.autoscaling
+        ]
+        found = recommend(settings.services, usage, BOOK.hourly)
+        before = float(sum(one.before.monthly for one in found if one.before))
+        after = before - float(sum(one.saving for one in found))
+        used = sum(sample.cpu for one in usage for sample in one.samples) / len(usage[0].samples)
+        requested = sum(
+            sample.replicas * float(settings.services[one.service].resources.requests.cpu.cores)
+            for one in usage
+            for sample in one.samples
+        ) / len(usage[0].samples)
+        lines.append(
+            f"| {float(share_):.0%} | {used / requested:.0%} | {before:.2f} | {after:.2f} | {1 - after / before:.0%} |"
+        )
+    return lines
+
+
+def calculated(settings: Settings, profile: Profile, name: str, seed: int) -> Usage:
+    service = settings.services[name]
+    scaling, requests = service.autoscaling, service.resources.requests
+    assert scaling is not None  # noqa: S101 - the caller has asked
+    wanted = [simulated.demand(profile, name, minute, seed) for minute in range(0, DAY, 5)]
+    one_pod = Usage(
+        service=name,
+        samples=tuple(Sample(minutes=5, replicas=1, cpu=cpu, memory=size) for cpu, size in wanted),
+        source="calculated",
+    )
+    counts = simulate(one_pod, scaling, float(requests.cpu.cores), scaling.cpu, requests.memory.bytes)
+    samples = (
+        Sample(minutes=5, replicas=count, cpu=cpu, memory=size * count, peak_cpu=cpu / count, peak_memory=size)
+        for count, (cpu, size) in zip(counts, wanted, strict=True)
+    )
+    return Usage(service=name, samples=tuple(samples), source="calculated")
 
 
 def services(case: Case) -> list[str]:
@@ -314,7 +374,7 @@ def total(run: Timeline, value: Callable[[Point], float]) -> list[tuple[float, f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=4, help="how long the day lasts")
+    parser.add_argument("--minutes", type=float, default=3.5, help="how long the day lasts")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HOME / "docs", help="folder of the page and the picture")
     options = parser.parse_args()

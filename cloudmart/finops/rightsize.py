@@ -361,7 +361,7 @@ class _Sizing:
     def _outcome(self, plan: Plan) -> Outcome:
         requests = plan.resources.requests
         cpu, memory = float(requests.cpu.cores), float(requests.memory.bytes)
-        return self._measured(self._replicas(cpu, plan.cpu_target, memory), cpu, memory)
+        return self._measured(cpu, plan.cpu_target, memory)
 
     def _replicas(self, cpu: float, target: int | None, memory: float) -> list[int]:
         scaling = self.service.autoscaling
@@ -369,10 +369,15 @@ class _Sizing:
             return [self.service.replicas] * len(self.usage.samples)
         return simulate(self.usage, scaling, cpu, target, memory)
 
-    def _measured(self, replicas: Sequence[int], cpu: float, memory: float) -> Outcome:
+    def _measured(self, cpu: float, target: int | None, memory: float, trigger: float | None = None) -> Outcome:
+        """`memory` is priced; `trigger` is the request against which the autoscaler measures memory, if another."""
         samples, minutes = self.usage.samples, self.usage.minutes
+        replicas = self._replicas(cpu, target, memory if trigger is None else trigger)
         serving = list(self._serving(replicas))
-        settled = [sample.cpu / count for sample, count in zip(samples, replicas, strict=True)]
+        settled = [
+            sample.cpu / max(count, self._wanted(sample, cpu, target))
+            for sample, count in zip(samples, replicas, strict=True)
+        ]
         weights = [sample.minutes for sample in samples]
         mean = sum(count * weight for count, weight in zip(replicas, weights, strict=True)) / minutes
         at_max = sum(w for count, w in zip(replicas, weights, strict=True) if count >= self.service.max_replicas)
@@ -391,6 +396,12 @@ class _Sizing:
                 for sample, count in zip(samples, replicas, strict=True)
             ),
         )
+
+    def _wanted(self, sample: Sample, cpu: float, target: int | None) -> int:
+        """Replicas that a load would have if it stood long enough: the way there is the limit's matter."""
+        if target is None or not self._scales:
+            return 1
+        return min(self.service.max_replicas, math.ceil(sample.cpu / (cpu * target / 100 * (1 + TOLERANCE)) - 1e-9))
 
     @property
     def _scales(self) -> bool:
@@ -467,11 +478,11 @@ class _Sizing:
         found: list[tuple[float, float, Outcome]] = []
         for cpu in self._candidates(target):
             # Without a memory trigger first: how much memory a pod needs depends on how many there are.
-            outcome = self._measured(self._replicas(cpu, target, math.inf), cpu, 0)
+            outcome = self._measured(cpu, target, 0, trigger=math.inf)
             if self._cpu_floor(outcome) > cpu + 1e-9:
                 continue
             for memory in self._memory_sizes(outcome):
-                outcome = self._measured(self._replicas(cpu, target, memory), cpu, memory)
+                outcome = self._measured(cpu, target, memory)
                 if (
                     self._cpu_floor(outcome) <= cpu + 1e-9
                     and self._memory_floor(outcome) <= memory + 1

@@ -80,7 +80,9 @@ def _queries(client: Client, window: Window, now: datetime, namespace: str) -> I
     spans = [(window, HOUR)]
     if client.kind.grain(window.end - window.start) > HOUR:
         recent = Window.parse("48h", now, HOUR)
-        spans = [(Window(window.start, recent.start), DAY)] if recent.start > window.start else []
+        # Whole days only; what lies between the last of them and the first hour is left out.
+        border = recent.start - (recent.start - window.start) % DAY
+        spans = [(Window(window.start, border), DAY)] if border > window.start else []
         spans.append((recent, HOUR))
     for span, step in spans:
         yield Query(window=span, aggregate=AGGREGATE, filters={"namespace": (namespace,)}, step=step)
