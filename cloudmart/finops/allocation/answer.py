@@ -201,7 +201,7 @@ def clean(text: str) -> str:
 
 def _check(key: str, aggregate: Sequence[str]) -> None:
     """An aggregation that the API does not know is left out of the key, with status 200."""
-    if not key or (IDLE not in key and key.count("/") != len(aggregate) - 1):
+    if not key or (not _is_idle(key) and key.count("/") != len(aggregate) - 1):
         raise UserError(
             f"the Allocation API does not aggregate by {','.join(aggregate)}: it answers with the key {clean(key)!r}"
         )
@@ -209,7 +209,7 @@ def _check(key: str, aggregate: Sequence[str]) -> None:
 
 def _allocation(key: str, raw: _Raw, page: Window, prefixes: Sequence[str]) -> Allocation:
     parts: tuple[str, ...] = (IDLE,)
-    if IDLE not in key:
+    if not _is_idle(key):
         values = zip(key.split("/"), prefixes, strict=True)
         parts = tuple(clean(value.removeprefix(prefix)) for value, prefix in values)
     minutes = _amount(raw.minutes)
@@ -245,6 +245,11 @@ def _allocation(key: str, raw: _Raw, page: Window, prefixes: Sequence[str]) -> A
         cpu_peak_cores=_known(peaks.cpu_core_usage_max),
         memory_peak_gib=None if (peak := _known(peaks.ram_byte_usage_max)) is None else peak / _GIB,
     )
+
+
+def _is_idle(key: str) -> bool:
+    """By cluster or node it is ``cluster/__idle__``. A label may have these letters within its value."""
+    return IDLE in key.split("/")
 
 
 def _known(value: float | None) -> float | None:

@@ -266,17 +266,24 @@ class Client:
             yield self._page(query, fields, window)
 
     def _page(self, query: Query, fields: Sequence[str], window: Window) -> Page:
+        allocations = self._read(query, fields, window)
+        everything = allocations
+        if query.filters:
+            # What is left of a filter may have run for a part of the time that there is data for.
+            everything = self._read(Query(window=window, aggregate=("cluster",)), ("cluster",), window)
+        starts = [one.start for one in everything if one.start and not one.is_idle]
+        ends = [one.end for one in everything if one.end and not one.is_idle]
+        covered = (max(ends) - min(starts)) / MINUTE if starts and ends else 0.0
+        return Page(window, [one for one in allocations if _wanted(one, query, fields)], max(covered, 0.0))
+
+    def _read(self, query: Query, fields: Sequence[str], window: Window) -> list[Allocation]:
         found = self._ask(f"{self.kind.path}?{urlencode(self._parameters(query, fields, window), quote_via=quote)}")
         if found.status != 200:
             self._refuse(found)
         try:
-            allocations = list(answer.read(found.body, fields, window))
+            return list(answer.read(found.body, fields, window))
         except UserError as error:
             raise UserError(f"{self.transport.where}: {error}") from None
-        starts = [allocation.start for allocation in allocations if allocation.start and not allocation.is_idle]
-        ends = [allocation.end for allocation in allocations if allocation.end and not allocation.is_idle]
-        covered = (max(ends) - min(starts)) / MINUTE if starts and ends else 0.0
-        return Page(window, [one for one in allocations if _wanted(one, query, fields)], max(covered, 0.0))
 
     def _parameters(self, query: Query, fields: Sequence[str], window: Window) -> dict[str, str]:
         parameters = {"window": str(window), "aggregate": ",".join(fields)}

@@ -63,7 +63,7 @@ class Window:
             first, second = (_time(part.strip(), text) for part in text.split(","))
             if first >= second:
                 raise UserError(f"window {_shown(text)}: its start is not before its end")
-            if first >= until:
+            if first >= now:
                 raise UserError(f"window {_shown(text)}: it lies in the future; allowed: a start before {stamp(until)}")
             start, end = _floor(first, grain), min(_floor(second, grain), until)
         else:
