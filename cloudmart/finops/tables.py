@@ -185,7 +185,7 @@ _HEAD = """<!doctype html>
 <title>TITLE</title>
 <style>
 :root{color-scheme:light dark}
-body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem auto;max-width:75rem;padding:0 1rem}
+body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem auto;max-width:100rem;padding:0 1rem}
 h1{font-size:1.4rem} h2{font-size:1.1rem;margin-top:2rem}
 div{overflow-x:auto} table{border-collapse:collapse}
 th,td{padding:.25rem .7rem;text-align:left;white-space:nowrap;border-bottom:1px solid #8884}
