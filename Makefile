@@ -44,8 +44,9 @@ check: setup ## format, lint, strict types, fast tests
 	@$(BIN)/mypy .
 	@$(MAKE) --no-print-directory test
 
-bench: setup ## measure; writes docs/performance.md
+bench: setup ## measure; writes docs/performance.md and docs/rightsizing-measured.md
 	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python benchmarks/rightsizing.py
 
 # No address of an index gets into a lock, so that it installs from every mirror.
 lock: setup ## pin the dependencies anew, from pyproject.toml

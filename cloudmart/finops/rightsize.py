@@ -23,6 +23,7 @@ Margins and percentiles are this module's own (:data:`RULES`); the least CPU is 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import deque
@@ -225,6 +226,34 @@ def from_run(run: Run) -> list[Usage]:
         )
         for service in run.services
     ]
+
+
+def with_vpa(usage: Iterable[Usage], text: str, source: str) -> list[Usage]:
+    """The usage with the lower bounds of VerticalPodAutoscalers: the answer of ``kubectl get vpa --output=json``.
+
+    Bounds of a pod's containers add up. Raises ``UserError`` naming `source` for anything else.
+    """
+    try:
+        listed = json.loads(text)
+        bounds: dict[str, tuple[float, float]] = {}
+        for item in listed["items"]:
+            found = item.get("status", {}).get("recommendation", {}).get("containerRecommendations", [])
+            lower = [container["lowerBound"] for container in found]
+            bounds[item["spec"]["targetRef"]["name"]] = (
+                sum(_cores(bound["cpu"]) for bound in lower),
+                sum(float(Bytes(bound["memory"]).bytes) for bound in lower),
+            )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{source}: found no list of objects; allowed: `kubectl get vpa --output=json`") from None
+    return [
+        replace(one, lower_cpu=bounds.get(one.service, (0, 0))[0], lower_memory=bounds.get(one.service, (0, 0))[1])
+        for one in usage
+    ]
+
+
+def _cores(text: str) -> float:
+    """A recommendation may be finer than a request: ``49511u``."""
+    return float(text[:-1]) / 1e6 if text.endswith("u") else float(Cpu(text).cores)
 
 
 def monthly(hourly: Hourly, cores: float, size: float) -> float:

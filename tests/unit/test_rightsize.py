@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from cloudmart.cluster.load import demand, from_settings
+from cloudmart.errors import UserError
 from cloudmart.finops import prices
 from cloudmart.finops.rightsize import (
     LEAST_CPU,
@@ -26,6 +28,7 @@ from cloudmart.finops.rightsize import (
     percentile,
     recommend,
     simulate,
+    with_vpa,
 )
 from cloudmart.preview.recorder import HOME
 from cloudmart.settings import Autoscaling, Bytes, Cpu, Criticality, Service, load
@@ -167,6 +170,25 @@ def test_nothing_is_recommended_below_what_a_vertical_autoscaler_calls_its_lower
     assert found.proposed is not None
     assert found.proposed.resources.requests.cpu.cores >= Decimal("0.15")
     assert found.proposed.resources.requests.memory.bytes >= 200 * MIB
+
+
+def vpa(name: str, cpu: str, memory: str) -> dict[str, Any]:
+    bound = {"containerName": "app", "lowerBound": {"cpu": cpu, "memory": memory}, "target": {}}
+    status = {"recommendation": {"containerRecommendations": [bound]}}
+    return {"spec": {"targetRef": {"kind": "Deployment", "name": name}}, "status": status}
+
+
+def test_lower_bounds_are_read_from_what_kubectl_prints_of_vertical_autoscalers() -> None:
+    new = {"spec": {"targetRef": {"name": "new"}}}  # has recommended nothing yet
+    text = json.dumps({"items": [vpa("shop", "49511u", "262144k"), vpa("other", "1", "1Gi"), new]})
+    (found,) = with_vpa([usage(day(0.1))], text, "--vpa -")
+    assert (found.lower_cpu, found.lower_memory) == (0.049511, 262144000)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"items": [{}]}', '{"items": [3]}'])
+def test_text_that_is_no_list_of_vertical_autoscalers_is_one_error(text: str) -> None:
+    with pytest.raises(UserError, match=r"--vpa -: found no list of objects; allowed: `kubectl get vpa"):
+        with_vpa([usage(day(0.1))], text, "--vpa -")
 
 
 def test_a_memory_limit_that_equals_its_request_still_does() -> None:
