@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
 
@@ -586,6 +586,11 @@ def _print_or_write(text: str, out: Path | None) -> None:
 @click.option("--service", help="The Service to ask, NAMESPACE/NAME:PORT, where it is not found by itself.")
 @click.option("--context", "-c", help="Context of your kubeconfig, where no stack names the cluster.")
 @click.option(
+    "--vpa",
+    type=click.File(encoding="utf-8"),
+    help="What `kubectl get vpa --output=json` prints: nothing below its lower bounds is recommended.",
+)
+@click.option(
     "--min-data", default="24h", show_default=True, help="Below this much usage a service gets no recommendation."
 )
 @click.option("--write", is_flag=True, help="Write the changes into Pulumi.<stack>.yaml.")
@@ -600,6 +605,7 @@ def rightsize_command(
     url: str | None,
     service: str | None,
     context: str | None,
+    vpa: TextIO | None,
     min_data: str,
     write: bool,
     format_: str,
@@ -633,6 +639,8 @@ def rightsize_command(
     else:
         client, now = _allocations(stack, context, url, service, 60, root), datetime.now(UTC)
         used = usage_.from_allocations(client, client.window(window, now), now, namespace, settings.services)
+    if vpa is not None:
+        used = rightsize.with_vpa(used, vpa.read(), f"--vpa {vpa.name}")
     with _traceback(debug):
         proposal = rightsizing.propose(stack, where, used, least_minutes=least)
     if format_ == "json":
