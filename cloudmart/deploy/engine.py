@@ -132,6 +132,21 @@ class Engine:
         self._write_project()
         return any(summary.name.split("/")[-1] == self.stack for summary in self._workspace().list_stacks())
 
+    def state(self) -> Mapping[str, Any]:
+        """What the backend keeps of the stack, as ``pulumi stack export`` prints it: secrets stay encrypted."""
+        if not self.exists():
+            raise UserError(f"stack {self.stack}: the backend knows none; allowed: one that was deployed")
+        try:
+            done = self.cli.run(
+                ["stack", "export", "--stack", self.stack, "--non-interactive"],
+                str(self.project),
+                self.environment(),
+            )
+        except automation.CommandError as error:
+            raise UserError(f"pulumi stack export: {_last_line(str(error))}") from None
+        exported: Mapping[str, Any] = json.loads(done.stdout)
+        return exported
+
     def environment(self) -> dict[str, str]:
         """Variables that plain ``pulumi`` commands need for the same backend, secrets and cluster."""
         env = {"PULUMI_SKIP_UPDATE_CHECK": "true"}

@@ -66,8 +66,8 @@ class Standing:
             text = f"{basis}, {self.percent:.1f} % of the budget of {self.budget.monthly:,.2f}{warned}"
         if self.before is not None:
             changed = self.amount - self.before
-            text += f"; {changed:+,.2f} by this change"
-            if self.causes:
+            text += f"; {changed:+,.2f} by this change" if changed else "; this change leaves it as it is"
+            if self.causes and changed:
                 text += ": " + ", ".join(f"{name} {amount:+,.2f}" for name, amount in self.causes)
         elif self.causes:
             text += "; most of it: " + ", ".join(f"{name} {amount:,.2f}" for name, amount in self.causes)
@@ -118,3 +118,8 @@ def _most(costs: Sequence[tuple[str, Range]], budget: Budget) -> Sequence[tuple[
     amounts = [(name, amount) for name, cost in costs if (amount := _on(cost, budget))]
     # What saves is no cause of an excess, but it belongs to the explanation where nothing adds.
     return sorted(amounts, key=lambda item: (-item[1], item[0]))[:_NAMED]
+
+
+def as_facts(found: Sequence[Standing]) -> dict[str, dict[str, str]]:
+    """What the policy pack needs to know of each budget, as its configuration can carry it."""
+    return {one.name: {"state": one.state.value, "sentence": one.sentence()} for one in found}

@@ -143,6 +143,7 @@ def compare(
     update.
     """
     old = {resource.urn: resource for resource in before if _counts(resource)}
+    mutable = _mutable(after)
     found: dict[str, Change] = {}
     renamed: dict[str, str] = {}
     for resource in after:
@@ -152,7 +153,7 @@ def compare(
         for alias in resource.aliases if past is None else ():
             if past is None and (past := old.pop(alias, None)) is not None:
                 renamed[alias] = resource.urn
-        change = _change(past, resource, (verdicts or {}).get(resource.urn))
+        change = _change(past, resource, (verdicts or {}).get(resource.urn), mutable)
         if change is not None:
             found[resource.urn] = change
     for urn, resource in old.items():
@@ -165,18 +166,20 @@ def _counts(resource: Compared) -> bool:
     return resource.custom and not resource.type.startswith("pulumi:")
 
 
-def _change(past: Compared | None, now: Compared, verdict: Verdict | None) -> Change | None:
+def _change(past: Compared | None, now: Compared, verdict: Verdict | None, mutable: frozenset[str]) -> Change | None:
     if past is None:
         return _made(Op.CREATE, now, (), ())
     ignored = tuple(_ignored(now))
     paths = list(_differing(past.inputs, now.inputs, ()))
     counted = [found for found in paths if not any(found[0][: len(path)] == path for path in ignored)]
     properties = tuple(Property(path_text(path), _shown(old), _shown(new)) for path, old, new in counted)
+    # Hashes tell no reader anything.
+    properties = tuple(sorted(properties, key=lambda one: "checksum/" in one.path))
     if verdict is not None:
         return None if verdict.op is Op.SAME else _made(verdict.op, now, properties, verdict.forced_by)
     if not properties:
         return None
-    forced = tuple(path_text(path) for path, _, _ in counted if _forces(now, path))
+    forced = tuple(path_text(path) for path, _, _ in counted if _forces(now, path, mutable))
     return _made(Op.REPLACE if forced else Op.UPDATE, now, properties, forced)
 
 
@@ -207,13 +210,13 @@ def _priced(
     """The changes with their costs, and what has another cost without being changed."""
     sides = tuple(_by_urn(estimate.lines, renamed) for estimate in estimates)
     known = {resource.urn: resource for resource in (*before, *after)}
-    costs: dict[str, tuple[list[Line], list[Line]]] = {}
+    costs: dict[str, tuple[list[Line], list[Line]]] = {urn: ([], []) for urn in found}
     for urn in dict.fromkeys((*found, *sides[0], *sides[1])):
         lines = (sides[0].get(urn, []), sides[1].get(urn, []))
         if urn not in found and _totals(lines[0]) == _totals(lines[1]):
             continue
         target = urn
-        if urn not in found:
+        if urn not in found or (found[urn].op is Op.UPDATE and _pieces(lines[0]) == _pieces(lines[1])):
             scalers = [renamed.get(line.scaler, line.scaler) for line in (*lines[0], *lines[1])]
             target = next((scaler for scaler in scalers if scaler in found), urn)
         was, now = costs.setdefault(target, ([], []))
@@ -243,6 +246,11 @@ def _by_urn(lines: Sequence[Line], renamed: Mapping[str, str]) -> dict[str, list
     for line in lines:
         found.setdefault(renamed.get(line.urn, line.urn), []).append(line)
     return found
+
+
+def _pieces(lines: Sequence[Line]) -> list[tuple[object, ...]]:
+    """What one pod or volume costs, whatever their number is."""
+    return [(line.item, line.quantity, line.price, line.hours, line.cost_center) for line in lines]
 
 
 def _totals(lines: Sequence[Line]) -> dict[str, Range]:
@@ -343,7 +351,16 @@ _POD_MUTABLE = re.compile(r"spec\.(activeDeadlineSeconds|tolerations)|spec\.sche
 _TOKEN = re.compile(r"kubernetes:([^/:]+)/[^:]+:(\w+)")
 
 
-def _forces(resource: Compared, path: _Path) -> bool:
+def _mutable(resources: Sequence[Compared]) -> frozenset[str]:
+    """Kinds whose data the program's provider changes in place."""
+    switches = {"enableConfigMapMutable": "ConfigMap", "enableSecretMutable": "Secret"}
+    providers = [resource.inputs for resource in resources if resource.type == "pulumi:providers:kubernetes"]
+    return frozenset(
+        kind for key, kind in switches.items() if any(str(inputs.get(key)).lower() == "true" for inputs in providers)
+    )
+
+
+def _forces(resource: Compared, path: _Path, mutable: frozenset[str]) -> bool:
     if resource.type.startswith("random:"):
         return True  # a new value, whatever it is that changed
     match = _TOKEN.fullmatch(resource.type)
@@ -354,6 +371,6 @@ def _forces(resource: Compared, path: _Path) -> bool:
     if key == ("core", "Pod") and text.startswith("spec."):
         return not _POD_MUTABLE.match(text)
     immutable: tuple[str, ...] = (*_METADATA, *_IMMUTABLE.get(key, ()))
-    if match[2] in ("ConfigMap", "Secret") and resource.inputs.get("immutable") is True:
+    if match[2] in ("ConfigMap", "Secret") and (match[2] not in mutable or resource.inputs.get("immutable") is True):
         immutable += ("data", "binaryData", "stringData")
     return any(text == prefix or text.startswith((f"{prefix}.", f"{prefix}[")) for prefix in immutable)

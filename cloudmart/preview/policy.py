@@ -113,14 +113,16 @@ def evaluate(
     config: Mapping[str, Any],
     *,
     cost_centers: Collection[str] | None = None,
+    budgets: Mapping[str, Mapping[str, str]] | None = None,
     source: str = "policy config",
 ) -> list[Violation]:
     """What the pack says about `resources`: rules about one resource first, in the order given, then about the stack.
 
     `config` has the form of ``--policy-pack-config``; what it leaves out comes from the rules' schemas, as the engine
-    does it. `cost_centers` stands in for the registry of this repository's catalog. Rules at level ``remediate`` mend
-    a copy first; what is still wrong is a mandatory violation, as in the engine. Raises ``UserError`` for a
-    configuration that does not fit, naming `source` and the key path.
+    does it. `cost_centers` stands in for the registry of this repository's catalog, `budgets` (see
+    ``cloudmart.finops.budget.as_facts``) for what the rules would work out. Rules at level ``remediate`` mend a copy
+    first; what is still wrong is a mandatory violation, as in the engine. Raises ``UserError`` for a configuration that
+    does not fit, naming `source` and the key path.
     """
     rules = policies()
     settings = _settings(config, rules, source)
@@ -128,6 +130,10 @@ def evaluate(
         for name, setting in settings.items():
             if "costCenters" in setting.properties and "costCenters" not in _given(config, name):
                 setting.properties["costCenters"] = sorted(cost_centers)
+    if budgets is not None:
+        for setting in settings.values():
+            if "estimated" in setting.properties:
+                setting.properties.update(known=True, estimated=budgets)
     active = [rule for rule in rules if settings[rule.name].level is not EnforcementLevel.DISABLED]
     one = [rule for rule in active if isinstance(rule, ResourceValidationPolicy)]
     mending = [rule for rule in one if settings[rule.name].level is EnforcementLevel.REMEDIATE]

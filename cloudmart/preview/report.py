@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +15,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cloudmart.finops.estimate import Range
-from cloudmart.preview import schema
+from cloudmart.preview import delta_report, schema
 from cloudmart.preview.policy import Violation
 from cloudmart.preview.recorder import Recorded, Recording
 from cloudmart.preview.run import PreviewResult
@@ -25,9 +25,12 @@ _PLAIN_WIDTH = 200
 
 
 def as_json(result: PreviewResult) -> str:
-    """One object: ``stack``, ``resources``, ``policy``, ``cost``, ``errors``; money in the price book's currency."""
+    """One object: ``stack``, ``resources``, ``policy``, ``cost``, ``errors``, and ``delta`` where there is one.
+
+    Money is in the price book's currency.
+    """
     estimate = result.estimate
-    data = {
+    data: dict[str, Any] = {
         "stack": result.recording.stack,
         "resources": [
             {
@@ -45,9 +48,14 @@ def as_json(result: PreviewResult) -> str:
             "monthly": _json_money(estimate.monthly),
             "byCostCenter": {name: _json_money(amount) for name, amount in estimate.by_cost_center.items()},
             "byService": {name: _json_money(amount) for name, amount in estimate.by_service.items()},
+            "currency": estimate.prices.currency,
+            "budgets": delta_report.budgets_data(result.budgets),
+            "notes": list(estimate.notes),
         },
         "errors": [vars(error) for error in result.errors],
     }
+    if result.delta is not None:
+        data["delta"] = delta_report.as_data(result.delta, result.budgets)
     return json.dumps(data, indent=2) + "\n"
 
 
@@ -64,6 +72,8 @@ def print_text(result: PreviewResult, out: TextIO) -> None:
     if not console.is_terminal:
         console = Console(file=out, highlight=False, markup=False, emoji=False, width=_PLAIN_WIDTH, no_color=True)
     recording = result.recording
+    if result.delta is not None:
+        _print_delta(console, result)
     console.print(Text(_headline(result), style="bold"))
     console.print()
     if console.is_terminal:
@@ -87,12 +97,16 @@ def as_markdown(result: PreviewResult) -> str:
         "",
         f"{verdict}. {_headline(result)}.",
         "",
+        *_markdown_delta(result),
         f"**{money}: {_money(estimate.monthly.expected)}**"
         f" (from {_money(estimate.monthly.min)} to {_money(estimate.monthly.max)}, {estimate.prices.name})",
         "",
         *_markdown_table("Cost center", estimate.by_cost_center),
         *_markdown_table("Service", estimate.by_service),
     ]
+    if result.budgets and result.delta is None:
+        lines += [f"- budget {_cell(one.name)} {one.state}: {_cell(one.sentence())}" for one in result.budgets]
+        lines += [""]
     if result.violations:
         lines += ["### Policy violations", ""]
         lines += [
@@ -110,6 +124,42 @@ def as_markdown(result: PreviewResult) -> str:
     lines += [f"- {_cell(note)}" for note in (*schema.summary(result.schema), *estimate.notes)]
     lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
+
+
+def _markdown_delta(result: PreviewResult) -> list[str]:
+    delta = result.delta
+    if delta is None:
+        return []
+    first, second, *others = delta_report.summary(delta, result.budgets)
+    changes, left = delta_report.shown(delta)
+    lines = [f"### {_cell(first)}", "", f"**{_cell(second)}**", "", *(f"- {_cell(line)}" for line in others), ""]
+    if changes:
+        lines += ["| | Resource | a month | what |", "| --- | --- | ---: | --- |"]
+    for change in changes:
+        cost, what = delta_report.money(change.monthly), delta_report.touched(change)
+        lines.append(f"| {change.op} | {_cell(change.title)} | {cost} | {_cell(what)} |")
+    if left:
+        lines.append(f"| | and {left} more | | |")
+    return [*lines, ""]
+
+
+def _print_delta(console: Console, result: PreviewResult) -> None:
+    delta = result.delta
+    if delta is None:
+        return
+    first, *others = delta_report.summary(delta, result.budgets)
+    console.print(Text(first, style="bold"), soft_wrap=True)
+    for line in others:
+        console.print(f"  {line}", soft_wrap=True)
+    console.print()
+    if delta.changes:
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim", show_header=False)
+        for justify in ("left", "left", "right", "left"):
+            table.add_column(justify=justify, overflow="fold")
+        for change, cost, what in delta_report.rows(delta):
+            table.add_row(Text(f"  {change.op}"), Text(change.title), Text(cost), Text(what, style="dim"))
+        console.print(table)
+        console.print()
 
 
 def _headline(result: PreviewResult) -> str:
@@ -190,6 +240,8 @@ def _print_cost(console: Console, result: PreviewResult) -> None:
             table.add_row(Text(f"  {name}"), *(_money(value) for value in (amount.min, amount.expected, amount.max)))
         console.print(table)
         console.print()
+    for one in result.budgets if result.delta is None else ():
+        console.print(f"  budget {one.name} {one.state}: {one.sentence()}", soft_wrap=True)
     for note in estimate.notes:
         console.print(Text(f"  note: {note}", style="dim"), soft_wrap=True)
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cloudmart.errors import UserError
-from cloudmart.finops import prices
-from cloudmart.finops.estimate import Estimate, estimate
-from cloudmart.preview import policy, schema
+from cloudmart.finops import budget, prices
+from cloudmart.finops import delta as deltas
+from cloudmart.finops import estimate as estimates
+from cloudmart.finops.budget import Standing
+from cloudmart.finops.delta import Delta
+from cloudmart.finops.estimate import Estimate
+from cloudmart.preview import policy, revision, schema, stored
 from cloudmart.preview.policy import Violation
 from cloudmart.preview.recorder import HOME, Recording, path_text, record, uncollected
 from cloudmart.preview.schema import SchemaError, SchemaResult
@@ -25,6 +32,10 @@ class PreviewResult:
     schema: SchemaResult
     errors: list[SchemaError]
     estimate: Estimate
+    #: How the stack's budgets stand.
+    budgets: Sequence[Standing] = ()
+    #: Against what the preview was asked to compare with.
+    delta: Delta | None = None
 
     @property
     def mandatory(self) -> list[Violation]:
@@ -36,36 +47,122 @@ class PreviewResult:
         return 1 if self.mandatory or self.errors else 0
 
 
+@dataclass(frozen=True)
+class Against:
+    """What to compare with: a revision of git, a state of Pulumi or a plan of its; one of the three."""
+
+    base: str | None = None
+    #: What ``pulumi stack export`` prints.
+    state: Mapping[str, Any] | None = None
+    #: What ``pulumi preview --json`` prints.
+    plan: Mapping[str, Any] | None = None
+    #: Name of state or plan in messages.
+    source: str = ""
+
+
 def preview(
-    stack: str, root: Path | None = None, *, policy_config: Path | None = None, price_book: Path = prices.DEFAULT
+    stack: str,
+    root: Path | None = None,
+    *,
+    policy_config: Path | None = None,
+    price_book: Path | None = None,
+    against: Against | None = None,
 ) -> PreviewResult:
     """Preview ``stack`` of the project in ``root`` (default: this repository) without a cluster, engine or network.
 
     The policies are configured by ``policy_config``, or else by ``policy/config/<stack>.json`` of the project where it
-    is there. Raises :class:`UserError` for bad input of any kind.
+    is there; prices are the stack's own, or those of ``price_book``. Raises :class:`UserError` for bad input of any
+    kind.
     """
     where = (root or HOME).resolve()
     # Read before the program runs: a typing error in here should not wait for it.
     config = read_policy_config(stack, where, policy_config)
-    book = prices.load(price_book)
-    with uncollected():
+    book = prices.load(price_book) if price_book else None
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(uncollected())
+        base = None
+        if against is not None and against.base is not None:
+            base = opened.enter_context(revision.recording(against.base, stack, where))
         recording = record(stack, where)
-        return examine(recording, load(stack, where), config, book)
+        settings = load(stack, where)
+        book = book or prices.of_stack(settings.prices, where)
+        compare = None
+        if against is not None:
+
+            def compare(estimate: Estimate) -> Delta:
+                return _delta(against, base, recording, settings, estimate)
+
+        return examine(recording, settings, config, book, compare)
 
 
 def examine(
-    recording: Recording, settings: Settings, config: dict[str, object], book: prices.PriceBook
+    recording: Recording,
+    settings: Settings,
+    config: dict[str, object],
+    book: prices.PriceBook,
+    compare: Callable[[Estimate], Delta] | None = None,
 ) -> PreviewResult:
-    """What a recording amounts to. ``config`` is the policy pack's."""
+    """What a recording amounts to. ``config`` is the policy pack's; ``compare`` makes the delta of the estimate."""
     version = settings.cluster.kubernetes_version
     checked = schema.validate(recording.resources, version)
+    estimate = estimates.of_stack(recording.resources, settings, recording.root, prices=book)
+    delta = compare(estimate) if compare else None
+    before, causes = (delta.before, delta.causes()) if delta else (None, None)
+    standings = budget.standings(delta.after if delta else estimate, settings.budgets, before, causes)
     return PreviewResult(
         recording=recording,
         kubernetes_version=version,
-        violations=policy.evaluate(recording.resources, config, cost_centers=settings.cost_centers),
+        violations=policy.evaluate(
+            recording.resources,
+            config,
+            cost_centers=settings.cost_centers,
+            budgets=budget.as_facts(standings),
+        ),
         schema=checked,
         errors=[*checked.errors, *_leaks(recording)],
-        estimate=estimate(recording.resources, book),
+        estimate=estimate,
+        budgets=standings,
+        delta=delta,
+    )
+
+
+def _delta(
+    against: Against,
+    base: Callable[[], tuple[revision.Revision, Recording]] | None,
+    recording: Recording,
+    settings: Settings,
+    estimate: Estimate,
+) -> Delta:
+    root, book = recording.root, estimate.prices
+    if base is not None:
+        found, past = base()
+        notes = []
+        try:
+            before = load(recording.stack, found.root)
+            own = prices.of_stack(before.prices, found.root)
+        except UserError:
+            # Its program ran, on settings of its own; only our reader is too new, or too old, for them.
+            before, own = settings, book
+            notes.append(f"{found.title} is priced by the settings of this revision, its own cannot be read by it")
+        if own.currency != book.currency:
+            before, own = settings, book
+            notes.append(f"{found.title} is priced by this revision's book: its own is in another currency")
+        priced = estimates.of_stack(past.resources, before, found.root, prices=own)
+        return deltas.compare(found.title, past.resources, recording.resources, (priced, estimate), notes=notes)
+    if against.state is not None:
+        state = stored.from_state(against.state, recording.stack, against.source)
+        priced = estimates.of_stack(state, settings, root, prices=book)
+        now = stored.comparable(recording.resources)
+        return deltas.compare(against.source, state, now, (priced, estimate))
+    plan = stored.from_plan(against.plan or {}, recording.resources, recording.stack, against.source)
+    sides = tuple(estimates.of_stack(side, settings, root, prices=book) for side in (plan.before, plan.after))
+    return deltas.compare(
+        f"what is deployed, by {against.source}",
+        plan.before,
+        plan.after,
+        (sides[0], sides[1]),
+        verdicts=plan.verdicts,
+        notes=plan.notes,
     )
 
 

@@ -6,6 +6,7 @@ from pulumi_policy import Policy
 
 from . import (
     autoscaling,
+    budget,
     disruption,
     exposure,
     helm,
@@ -23,6 +24,7 @@ POLICIES: list[Policy] = [
     for topic in (
         resources,
         labels,
+        budget,
         images,
         probes,
         pod_security,

@@ -101,6 +101,9 @@ def test_the_json_has_exactly_the_documented_keys() -> None:
             "monthly": {"min": 2.3076, "expected": 4.6152, "max": 23.076},
             "byCostCenter": {"CC-1": {"min": 2.3076, "expected": 4.6152, "max": 23.076}},
             "byService": {"web": {"min": 2.3076, "expected": 4.6152, "max": 23.076}},
+            "currency": "USD",
+            "budgets": [],
+            "notes": ["an assumption"],
         },
         "errors": [{"urn": WEB.urn, "path": "spec.ports", "message": "is | required"}],
     }
