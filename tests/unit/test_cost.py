@@ -21,6 +21,7 @@ from cloudmart.errors import UserError
 from cloudmart.finops import actual, cost_report, tables
 from cloudmart.finops.allocation.client import Client, Http, Kind
 from cloudmart.finops.allocation.windows import Window
+from tests.conftest import Project
 from tests.unit.allocation_api import RECORDED_NOW, Api, Reply, answer, entry, key, recorded, serving
 
 NOW = datetime(2026, 11, 24, 0, 5, tzinfo=UTC)
@@ -427,6 +428,61 @@ def test_bad_input_is_one_message_and_exit_status_2(
     assert (code, out) == (2, "")
     assert err.startswith(message)
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kubectl that knows one cluster with OpenCost, and logs how it is called."""
+    services = {"items": [{"metadata": {"namespace": "m", "name": "opencost"}, "spec": {"ports": [{"port": 9003}]}}]}
+    (tmp_path / "services.json").write_text(json.dumps(services))
+    (tmp_path / "pods.json").write_bytes(recorded("pods"))
+    program = tmp_path / "kubectl"
+    program.write_text(
+        f"""#!/bin/sh
+echo "$@" >> {tmp_path}/calls
+case "$*" in
+  *services*json*) cat {tmp_path}/services.json ;;
+  *--raw*) cat {tmp_path}/pods.json ;;
+  *) echo "error: $*" >&2; exit 1 ;;
+esac
+"""
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr("cloudmart.cluster.toolchain.kubectl", lambda: program)
+    return tmp_path / "calls"
+
+
+def test_the_clusters_api_is_found_and_asked_through_kubectl(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kubectl: Path
+) -> None:
+    code, out, err = run(monkeypatch, capsys, "--context", "shop", "--window", "3m", "--no-trend", "--format", "json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["source"] == "OpenCost at service m/opencost:9003"
+    discovery, question = kubectl.read_text().splitlines()
+    assert discovery == "--context shop get services --all-namespaces -o json"
+    assert question.startswith(
+        "--context shop get --raw /api/v1/namespaces/m/services/opencost:9003/proxy/allocation?win"
+    )
+
+
+def test_a_stacks_own_context_is_the_cluster_that_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kubectl: Path, project: Project
+) -> None:
+    project.config("prod", lambda config: config.update({"cloudmart:cluster": {"context": "production"}}))
+    args = ("--stack", "prod", "--root", str(project.root), "--window", "3m", "--by", "cost-center", "--format", "csv")
+    code, out, _ = run(monkeypatch, capsys, *args)
+    assert code == 0
+    assert [line.split(",")[0] for line in out.splitlines()] == ["name", "CC-2001", "CC-9", "(none)"]
+    assert all(line.startswith("--context production get ") for line in kubectl.read_text().splitlines())
+
+
+def test_a_local_cluster_that_is_not_running_is_not_started_for_a_question(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kubectl: Path, project: Project
+) -> None:
+    code, _, err = run(monkeypatch, capsys, "--stack", "dev", "--root", str(project.root))
+    assert code == 2
+    assert "its cluster is the local one, which is not running; allowed: `cloudmart local start`" in err
+    assert not kubectl.exists()
 
 
 def test_filters_reach_the_api_and_the_rows(
