@@ -414,7 +414,7 @@ class _Sizing:
             mean_replicas=mean,
             peak_replicas=max(replicas),
             pinned=at_max / minutes if self._scales else 0.0,
-            monthly=Decimal(str(round(mean * monthly(self.hourly, cpu, memory), 6))),
+            monthly=self._monthly(mean, cpu, memory),
             cpu_need=percentile(settled, weights, self.rule.cpu_percentile),
             cpu_surge=max(
                 max(sample.cpu, sample.peak_cpu * sample.replicas) / count
@@ -425,6 +425,16 @@ class _Sizing:
                 for sample, count in zip(samples, replicas, strict=True)
             ),
         )
+
+    def _priced(self, outcome: Outcome, cpu: float, target: int | None, memory: float) -> Outcome:
+        """The outcome with another memory request, which decides the replicas only where it is a metric."""
+        scaling = self.service.autoscaling
+        if scaling is not None and scaling.memory is not None:
+            return self._measured(cpu, target, memory)
+        return replace(outcome, monthly=self._monthly(outcome.mean_replicas, cpu, memory))
+
+    def _monthly(self, replicas: float, cpu: float, memory: float) -> Decimal:
+        return Decimal(str(round(replicas * monthly(self.hourly, cpu, memory), 6)))
 
     def _wanted(self, sample: Sample, cpu: float, target: int | None) -> int:
         """Replicas that a load would have if it stood long enough: the way there is the limit's matter."""
@@ -511,7 +521,7 @@ class _Sizing:
             if self._cpu_floor(outcome) > cpu + 1e-9:
                 continue
             for memory in self._memory_sizes(outcome):
-                outcome = self._measured(cpu, target, memory)
+                outcome = self._priced(outcome, cpu, target, memory)
                 if (
                     self._cpu_floor(outcome) <= cpu + 1e-9
                     and self._memory_floor(outcome) <= memory + 1

@@ -207,6 +207,14 @@ def test_a_momentary_peak_raises_the_limit_and_not_the_request() -> None:
     assert found.resources.limits.cpu.cores >= Decimal("0.3")
 
 
+def test_the_pages_margins_are_the_ones_in_use() -> None:
+    page = (HOME / "docs" / "rightsizing.md").read_text()
+    for criticality, rule in RULES.items():
+        share = f"{rule.cpu_percentile:g}th percentile"
+        margins = f"{rule.cpu_margin:.0%} | {rule.memory_margin:.0%} | {rule.target}%".replace("%", " %")
+        assert f"| {criticality} | {share} | {margins} |" in page
+
+
 # --- the autoscaler --------------------------------------------------------------------------------------------------
 
 
