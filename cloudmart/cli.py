@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cloudmart.cluster.local import ClusterInfo
     from cloudmart.finops.allocation import Client
     from cloudmart.finops.estimate import Estimate
+    from cloudmart.preview.run import Against
 
 #: The checkout that this package belongs to.
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -183,9 +184,29 @@ _DEBUG = click.option("--debug", is_flag=True, help="Show the traceback when the
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Configuration of the policy pack. [default: policy/config/<stack>.json]",
 )
+@click.option("--base", metavar="REF", help="Compare with this branch, tag or commit: what changes, and what it costs.")
+@click.option(
+    "--against",
+    metavar="state|FILE",
+    help="Compare with what Pulumi has deployed: `state` asks the Pulumi CLI, a file is what `pulumi stack export` "
+    "printed.",
+)
+@click.option(
+    "--plan",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Price the plan that `pulumi preview --json` printed into this file.",
+)
 @_DEBUG
 def preview_command(
-    stack: str, root: Path | None, format_: str, out: Path | None, policy_config: Path | None, debug: bool
+    stack: str,
+    root: Path | None,
+    format_: str,
+    out: Path | None,
+    policy_config: Path | None,
+    base: str | None,
+    against: str | None,
+    plan: Path | None,
+    debug: bool,
 ) -> None:
     """Show what a stack declares, what is wrong with it and what it costs: no cluster, engine or network.
 
@@ -194,7 +215,8 @@ def preview_command(
     from cloudmart.preview import report, run
 
     with _traceback(debug):
-        result = run.preview(stack, root, policy_config=policy_config)
+        compared = _compared_with(stack, root, base, against, plan)
+        result = run.preview(stack, root, policy_config=policy_config, against=compared)
     if format_ == "text" and out is None:
         report.print_text(result, sys.stdout)
     else:
@@ -204,6 +226,37 @@ def preview_command(
         else:
             _write(out, text)
     sys.exit(result.exit_code)
+
+
+def _compared_with(
+    stack: str, root: Path | None, base: str | None, against: str | None, plan: Path | None
+) -> Against | None:
+    from cloudmart.preview import stored
+    from cloudmart.preview.run import Against
+
+    given = [f"--{name}" for name, value in (("base", base), ("against", against), ("plan", plan)) if value is not None]
+    if len(given) > 1:
+        raise UserError(f"preview: found {' and '.join(given)}; allowed: one of them")
+    if base is not None:
+        return Against(base=base)
+    if plan is not None:
+        return Against(plan=stored.read(plan, "--plan"), source=f"--plan {plan.name}")
+    if against is None:
+        return None
+    if against != "state":
+        file = Path(against)
+        if not file.is_file():
+            raise UserError(f"--against: found {against!r}, which is no file; allowed: state, or a file with a state")
+        return Against(state=stored.read(file, "--against"), source=f"the state in {file.name}")
+    from cloudmart.deploy.engine import Engine, NoCli, find_cli
+
+    where = root or CHECKOUT
+    command = find_cli(where)
+    if isinstance(command, NoCli):
+        raise UserError(
+            f"--against state: {command.reason}; allowed: a file that `pulumi stack export` wrote elsewhere"
+        )
+    return Against(state=Engine(command, where, stack, kubeconfig=None).state(), source="Pulumi's state")
 
 
 @cli.command("render")
@@ -238,6 +291,31 @@ def _write(file: Path, text: str) -> None:
         file.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise UserError(f"--out {file}: cannot be written: {error.strerror}") from None
+
+
+# --- prices ----------------------------------------------------------------------------------------------------------
+
+
+@cli.group("prices")
+def prices_group() -> None:
+    """What a core, a GiB of memory, a volume and the rest cost."""
+
+
+@prices_group.command("show")
+@click.option("--stack", "-s", help="With what this stack overrides. [default: OpenCost's default prices]")
+@_ROOT
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def prices_show(stack: str | None, root: Path | None, format_: str) -> None:
+    """Print the price book, its source, and the rates that its terms make."""
+    from cloudmart.finops import estimate_report, prices, tables
+    from cloudmart.settings import load
+
+    where = root or CHECKOUT
+    book = prices.load() if stack is None else prices.of_stack(load(stack, where).prices, where)
+    if format_ == "json":
+        sys.stdout.write(estimate_report.book_json(book))
+    else:
+        tables.print_text(estimate_report.book_document(book), sys.stdout)
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -448,6 +526,47 @@ def cost_command(
     _print_or_write(make[format_](), out)
 
 
+@cost_command.command("estimate")
+@_STACK
+@_ROOT
+@click.option(
+    "--by",
+    type=click.Choice(["service", "component", "namespace", "team", "cost-center"]),
+    default="service",
+    show_default=True,
+    help="What to sum up by.",
+)
+@click.option("--explain", metavar="NAME", help="Show the sum of this service, object or group, factor by factor.")
+@click.option("--format", "format_", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@_DEBUG
+def cost_estimate(
+    stack: str, root: Path | None, by: str, explain: str | None, format_: str, out: Path | None, debug: bool
+) -> None:
+    """Show what a stack is estimated to cost in a month, from what it declares."""
+    from cloudmart.finops import estimate_report, overhead, tables
+    from cloudmart.settings import load
+
+    if explain is not None and format_ == "markdown":
+        raise UserError("--explain: found --format markdown; allowed: text, json")
+    with _traceback(debug):
+        found = _estimate(stack, root)
+    if explain is not None:
+        text = estimate_report.explanation if format_ == "text" else estimate_report.explanation_json
+        _print_or_write(text(found, explain), out)
+        return
+    settings = load(stack, root or CHECKOUT)
+    shares, sharing = overhead.shared(found, settings), settings.prices.sharing
+    if format_ == "json":
+        _print_or_write(estimate_report.as_json(found, stack, shares, sharing), out)
+        return
+    document = estimate_report.document(found, stack, by, shares if by == "service" else None, sharing)
+    if format_ == "text" and out is None:
+        tables.print_text(document, sys.stdout)
+        return
+    _print_or_write((tables.as_text if format_ == "text" else tables.as_markdown)(document), out)
+
+
 @cost_command.command("forecast")
 @_STACK
 @_asking
@@ -656,6 +775,74 @@ def rightsize_command(
     if write:
         written = edit.write(stack, where, proposal.changes)
         _say(f"{stack_file(stack)}: {'written' if written else 'nothing to change'}")
+
+
+# --- the cost report -------------------------------------------------------------------------------------------------
+
+
+@cli.command("report")
+@_STACK
+@_ROOT
+@click.option("--base", help="Revision of git to compare with, such as origin/main.")
+@click.option("--window", help="What ran in 24h, 7d, month or START,END, by the cluster's Kubecost or OpenCost.")
+@click.option("--context", "-c", help="Context of your kubeconfig, where no stack names the cluster.")
+@click.option("--url", envvar="CLOUDMART_COST_URL", help="Address of Kubecost or OpenCost. [env: CLOUDMART_COST_URL]")
+@click.option("--service", help="The Service to ask, NAMESPACE/NAME:PORT, where it is not found by itself.")
+@click.option(
+    "--allocation",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A saved answer of the Allocation API, instead of asking one.",
+)
+@click.option(
+    "--usage",
+    "timeline",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A timeline that `cloudmart local load` wrote, for the right-sizing.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@click.option("--format", "format_", type=click.Choice(["html", "markdown"]), default="html", show_default=True)
+@_DEBUG
+def report_command(
+    stack: str,
+    root: Path | None,
+    base: str | None,
+    window: str | None,
+    context: str | None,
+    url: str | None,
+    service: str | None,
+    allocation: Path | None,
+    timeline: Path | None,
+    out: Path | None,
+    format_: str,
+    debug: bool,
+) -> None:
+    """One page on what a stack costs, or its summary for a pull request.
+
+    Estimate, budgets and autoscaling always; the change with --base; efficiency, forecast against actual and
+    right-sizing with --window, --context, --url, --service or --allocation.
+    """
+    from datetime import UTC, datetime
+
+    from cloudmart.cluster import load as load_
+    from cloudmart.finops import rightsize
+    from cloudmart.finops.allocation.saved import Saved
+    from cloudmart.report import html, markdown
+    from cloudmart.report.gather import Source, gather
+    from cloudmart.report.sections import content
+
+    source = None
+    if allocation is not None:
+        if any((window, context, url, service)):
+            raise UserError("report: found --allocation with --window, --context, --url or --service; allowed: alone")
+        saved = Saved(allocation)
+        source = Source(client=saved.client(), window=saved.window, name=f"file {allocation.name}")
+    elif any((window, context, url, service)):
+        client = _allocations(stack, context, url, service, 60, root)
+        source = Source(client=client, window=client.window(window or "7d", datetime.now(UTC)))
+    usage = None if timeline is None else rightsize.from_run(load_.read_timeline(timeline))
+    with _traceback(debug):
+        found = content(gather(stack, root, base=base, source=source, usage=usage))
+    _print_or_write({"html": html.page, "markdown": markdown.summary}[format_](found), out)
 
 
 def main() -> None:
