@@ -1,0 +1,107 @@
+"""The report as Markdown for a pull request: the summary first, as much of the rest as a comment has room for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from cloudmart.finops.tables import Table
+from cloudmart.report.sections import Content, Section
+from cloudmart.report.text import markdown, printable
+
+LIMIT = 65_536
+"""GitHub's for a comment, in characters. Held here in bytes, of which there are never fewer."""
+
+#: Rows of a table; the page has all of them.
+ROWS = 40
+_CUT = "\n> This summary was cut to fit into a comment. Left out: {}. `cloudmart report --format html` has all of it.\n"
+_ROOM = 1024
+_OPEN = ("budgets", "change")
+_MARKS = {"good": "🟢 ", "warn": "🟡 ", "bad": "🔴 "}
+_LONGEST_DIFF = 12_000
+
+
+def summary(content: Content) -> str:
+    """Everything of the content but its charts, in at most :data:`LIMIT` characters."""
+    text = "\n".join(_head(content))
+    left_out: list[str] = []
+    for section in content.sections:
+        block = "\n".join(_section(section))
+        if not left_out and _size(text) + _size(block) <= LIMIT - _ROOM:
+            text += block
+        else:
+            left_out.append(section.title.lower())
+    if left_out:
+        text += _CUT.format(", ".join(left_out))
+    return printable(text)
+
+
+def _head(content: Content) -> Iterator[str]:
+    yield f"## {markdown(content.title)}"
+    yield ""
+    yield "| | | |"
+    yield "| --- | ---: | --- |"
+    for fact in content.facts:
+        value = f"{_MARKS.get(fact.tone, '')}**{markdown(fact.value)}**"
+        yield f"| {markdown(fact.label)} | {value} | {markdown(fact.detail)} |"
+    yield ""
+    for line in content.lead:
+        yield markdown(line)
+    yield ""
+
+
+def _section(section: Section) -> Iterator[str]:
+    if not (section.tables or section.diagram or section.diff) and len(section.lead) == 1:
+        yield f"\n**{markdown(section.title)}:** {markdown(section.lead[0])}\n"
+        return
+    folded = section.ident not in _OPEN
+    yield (
+        f"\n<details><summary>{markdown(section.title)}</summary>\n" if folded else f"\n### {markdown(section.title)}\n"
+    )
+    yield from (f"- {markdown(line)}" for line in section.lead)
+    if section.diagram:
+        yield f"\n```mermaid\n{section.diagram}\n```"
+    for table in section.tables:
+        yield ""
+        yield from _table(table, titled=len(section.tables) > 1)
+    if section.diff:
+        yield from _diff(section.diff)
+    yield "\n</details>\n" if folded else ""
+
+
+def _table(table: Table, *, titled: bool) -> Iterator[str]:
+    if titled:
+        yield f"**{markdown(table.title)}**\n"
+    yield _row([column.name for column in table.columns])
+    yield _row(["---:" if column.number else "---" for column in table.columns], raw=True)
+    for row in table.rows[:ROWS]:
+        yield _row(row)
+    if (more := len(table.rows) - ROWS) > 0:
+        yield _row([f"and {more} more", *[""] * (len(table.columns) - 1)])
+    if table.total:
+        yield _row([f"**{markdown(cell)}**" if cell else "" for cell in table.total], raw=True)
+
+
+def _row(cells: Sequence[str], *, raw: bool = False) -> str:
+    return "| " + " | ".join(cells if raw else map(markdown, cells)) + " |"
+
+
+def _diff(diff: str) -> Iterator[str]:
+    """The diff between fences that nothing in it can close."""
+    lines = diff.splitlines()
+    kept: list[str] = []
+    for line in lines:
+        if _size("\n".join(kept)) + _size(line) > _LONGEST_DIFF:
+            break
+        kept.append(line)
+    longest = max(map(len, re.findall("`+", "\n".join(kept))), default=0)
+    fence = "`" * max(3, longest + 1)
+    yield f"\n{fence}diff"
+    yield from kept
+    yield fence
+    if more := len(lines) - len(kept):
+        yield f"and {more} more lines"
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
