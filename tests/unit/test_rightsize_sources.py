@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,26 +13,37 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from click.testing import CliRunner
 
+from cloudmart.cli import cli
 from cloudmart.errors import UserError
 from cloudmart.finops import prometheus
 from cloudmart.finops.allocation.client import Client
 from cloudmart.finops.usage import from_allocations
-from tests.unit.allocation_api import Reply, answer, entry, key, serving
+from tests.conftest import Project
+from tests.unit.allocation_api import RECORDED_NOW, Reply, answer, entry, key, recorded, serving
 
 NOW = datetime(2026, 11, 23, 12, 0, 30, tzinfo=UTC)
 GIB = 2**30
 SERVICES = ("user-service", "order-service")
 
 
+def with_cluster(page: Callable[[dict[str, str]], Reply]) -> Callable[[dict[str, str]], Reply]:
+    """Answers the question what there is data for as well: of all of it."""
+
+    def reply(asked_: dict[str, str]) -> Reply:
+        return answer({"one": entry(asked_["window"])}) if asked_["aggregate"] == "cluster" else page(asked_)
+
+    return reply
+
+
 def pods(*names: str, **figures: Any) -> Callable[[dict[str, str]], Reply]:
     """Answers every page with these pods of user-service, each using half a core and a GiB."""
 
-    def page(asked: Mapping[str, str]) -> Reply:
-        step = {key("cloudmart", "user-service", name): entry(asked["window"], **figures) for name in names}
-        return answer(step)
+    def page(asked_: dict[str, str]) -> Reply:
+        return answer({key("cloudmart", "user-service", name): entry(asked_["window"], **figures) for name in names})
 
-    return page
+    return with_cluster(page)
 
 
 def asked(client: Client, window: str) -> Any:
@@ -45,7 +57,7 @@ def asked(client: Client, window: str) -> Any:
 def test_usage_is_the_sum_over_a_services_pods_hour_by_hour() -> None:
     with serving(pods("a", "b")) as api:
         found = asked(Client.at(f"{api.url}/allocation"), "24h")["user-service"]
-    assert len(found.samples) == len(api.asked) in (24, 25)
+    assert len(found.samples) == len(api.asked) / 2 in (24, 25)
     whole = found.samples[1]
     assert (whole.minutes, whole.replicas, whole.cpu, whole.memory) == (60, 2, 1.0, 2 * GIB)
     assert whole.peak_memory == GIB
@@ -62,7 +74,7 @@ def test_a_page_that_is_only_partly_covered_is_left_out_because_its_averages_are
         start, end = map(datetime.fromisoformat, given["window"].split(","))
         middle = (start + (end - start) / 2).isoformat().replace("+00:00", "Z")
         one = entry(given["window"], minutes=30) | {"end": middle}
-        return answer({key("cloudmart", "user-service"): one})
+        return answer({"one" if given["aggregate"] == "cluster" else key("cloudmart", "user-service"): one})
 
     with serving(half) as api:
         assert asked(Client.at(f"{api.url}/allocation"), "24h")["user-service"].samples == ()
@@ -80,7 +92,7 @@ def test_a_pod_that_ran_for_a_part_counts_as_that_part_and_its_diluted_cpu_does_
             }
         )
 
-    with serving(page) as api:
+    with serving(with_cluster(page)) as api:
         whole = asked(Client.at(f"{api.url}/allocation"), "24h")["user-service"].samples[1]
     assert whole.replicas == 1.5
     assert whole.cpu == pytest.approx(0.75)
@@ -108,6 +120,46 @@ def test_kubecost_is_asked_by_the_day_for_what_is_older_than_its_hours() -> None
 def test_an_api_that_does_not_answer_is_one_error() -> None:
     with serving(Reply(b"down", 404)) as api, pytest.raises(UserError, match="no Allocation API"):
         asked(Client.at(f"{api.url}/allocation"), "24h")
+
+
+def test_a_real_opencosts_answer_gives_what_the_local_clusters_pods_used() -> None:
+    with serving(with_cluster(lambda _: Reply(recorded("pods")))) as api:
+        client = Client.at(f"{api.url}/allocation")
+        window = client.window("2026-11-23T23:08:00Z,2026-11-23T23:11:00Z", RECORDED_NOW)
+        names = ("user-service", "product-service", "payment-service")
+        found = {u.service: u for u in from_allocations(client, window, RECORDED_NOW, "cloudmart", names)}
+    # Half of the requests, which is what the local cluster's pods use: 100m/128Mi, 150m/256Mi, 100m/256Mi.
+    for name, pods_, cpu, memory in (
+        ("user-service", 2, 0.05, 64),
+        ("product-service", 2, 0.075, 128),
+        ("payment-service", 3, 0.05, 128),
+    ):
+        (sample,) = found[name].samples
+        assert (sample.minutes, sample.replicas) == (3, pods_)
+        assert sample.cpu == pytest.approx(pods_ * cpu)
+        assert sample.memory == pytest.approx(pods_ * memory * 2**20)
+        assert sample.peak_cpu == pytest.approx(cpu, rel=1e-3)
+
+
+def test_the_command_sizes_from_a_day_of_a_real_opencosts_answers(project: Project) -> None:
+    def page(asked_: dict[str, str]) -> Reply:
+        # The recorded three minutes, said of every hour.
+        start, end = asked_["window"].split(",")
+        text = recorded("pods").decode().replace("2026-11-23T23:08:00Z", start).replace("2026-11-23T23:11:00Z", end)
+        minutes = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() / 60
+        return Reply(re.sub(r'"minutes":\s*3\b', f'"minutes":{minutes:g}', text).encode())
+
+    with serving(with_cluster(page)) as api:
+        arguments = ["rightsize", "--stack", "dev", "--root", str(project.root), "--window", "25h", "--format", "json"]
+        url = f"{api.url}/allocation"
+        result = CliRunner().invoke(cli, [*arguments, "--url", url, "--write"], catch_exceptions=False)
+        again = CliRunner().invoke(cli, [*arguments, "--url", url], catch_exceptions=False)
+    assert result.exit_code == 0
+    found = {entry_["service"]: entry_ for entry_ in json.loads(result.stdout)["services"]}
+    # Two pods that use 50m each, at a target of 70 %: 100m x 0.05 / 0.7 / 2 pods, in steps of 5m.
+    assert found["user-service"]["proposed"]["requests"]["cpu"] == "75m"
+    assert found["user-service"]["source"] == "OpenCost averages"
+    assert json.loads(again.stdout)["changes"] == []
 
 
 # --- Prometheus ------------------------------------------------------------------------------------------------------
