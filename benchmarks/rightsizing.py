@@ -31,7 +31,7 @@ from cloudmart.deploy.up import wait_until_available, without_helm
 from cloudmart.finops import prices
 from cloudmart.finops.estimate import estimate
 from cloudmart.finops.rightsize import Sample, Usage, from_run, monthly, recommend, simulate
-from cloudmart.preview.recorder import HOME, record
+from cloudmart.preview.recorder import HOME, Recording, record
 from cloudmart.preview.rightsizing import Proposal, propose
 from cloudmart.preview.run import preview
 from cloudmart.settings import Bytes, Cpu, Settings, load
@@ -67,7 +67,6 @@ class Case:
     proposal: Proposal | None = None
     second: Proposal | None = None
     violations: dict[str, int] = field(default_factory=dict)
-    deployed: list[float] = field(default_factory=list)
 
     @property
     def cluster(self) -> LocalCluster:
@@ -122,14 +121,19 @@ def scaled(profile: Profile, factor: Decimal) -> Profile:
     return profile.model_copy(update={"services": services})
 
 
-def deploy(case: Case) -> None:
+def deploy(cases: list[Case]) -> None:
     """As `cloudmart up` does without a Pulumi CLI; Kubecost is no part of the question."""
-    started = time.monotonic()
-    recording = without_helm(record(STACK, case.root))
-    kubectl = Kubectl(path=toolchain.kubectl(), kubeconfig=case.cluster.kubeconfig)
-    applyset.apply(recording, kubectl, load(STACK, case.root).namespace.name)
-    wait_until_available(recording, kubectl, lambda _: None)
-    case.deployed.append(time.monotonic() - started)
+    # Recording a program changes the process, so it is not done beside anything.
+    recordings = [without_helm(record(STACK, case.root)) for case in cases]
+    namespaces = [load(STACK, case.root).namespace.name for case in cases]
+
+    def one(case: Case, recording: Recording, namespace: str) -> None:
+        kubectl = Kubectl(path=toolchain.kubectl(), kubeconfig=case.cluster.kubeconfig)
+        applyset.apply(recording, kubectl, namespace)
+        wait_until_available(recording, kubectl, lambda _: None)
+
+    with ThreadPoolExecutor(len(cases)) as pool:
+        list(pool.map(one, cases, recordings, namespaces))
 
 
 def day(case: Case, settings: Settings, speed: float, seed: int) -> Timeline:
@@ -144,7 +148,6 @@ def day(case: Case, settings: Settings, speed: float, seed: int) -> Timeline:
 
 
 def all_days(cases: list[Case], speed: float, seed: int) -> None:
-    # The driver waits nearly all the time; recording a program, which changes the process, is not done beside it.
     settings = [load(STACK, case.root) for case in cases]
     with ThreadPoolExecutor(len(cases)) as pool:
         runs = pool.map(lambda each: day(each[0], each[1], speed, seed), zip(cases, settings, strict=True))
@@ -393,11 +396,11 @@ def main() -> None:
     try:
         for case in cases:
             case.cluster.start(say)
-            deploy(case)
+        deploy(cases)
         all_days(cases, DAY / options.minutes, options.seed)
         for case in cases:
             size(case)
-            deploy(case)
+        deploy(cases)
         all_days(cases, DAY / options.minutes, options.seed)
     finally:
         for case in cases:
