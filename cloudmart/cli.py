@@ -155,8 +155,9 @@ def local_load(
     )
     for line in load_.slow_autoscalers(settings, factor):
         _say(line)
-    timeline = driver.run(speed=factor, seed=seed, minutes=hours * 60, progress=_say)
     file = out or where / ".local" / "load" / f"{stack}.json"
+    load_.prepare(file)
+    timeline = driver.run(speed=factor, seed=seed, minutes=hours * 60, progress=_say)
     load_.save(timeline, file)
     _write(picture := file.with_suffix(".svg"), load_.replicas_chart(timeline))
     load_.print_summary(timeline, sys.stdout)

@@ -251,10 +251,19 @@ class Timeline(Model):
         return [end - start for start, end in zip(minutes, following, strict=True)]
 
 
-def save(timeline: Timeline, path: Path) -> None:
-    """Writes a timeline as JSON. Raises ``UserError`` when the file cannot be written."""
+def prepare(path: Path) -> None:
+    """Makes sure that a file can be written, before a day is spent on what goes into it. Raises ``UserError``."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def save(timeline: Timeline, path: Path) -> None:
+    """Writes a timeline as JSON. Raises ``UserError`` when the file cannot be written."""
+    prepare(path)
+    try:
         path.write_text(timeline.model_dump_json(by_alias=True) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None

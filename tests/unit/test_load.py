@@ -325,6 +325,12 @@ def test_a_saved_timeline_reads_as_it_was(tmp_path: Path) -> None:
     assert load_.read_timeline(tmp_path / "new" / "run.json") == run_
 
 
+def test_a_place_that_cannot_be_written_is_known_before_the_day_begins(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"run\.json: cannot be written: "):
+        load_.prepare(tmp_path / "file" / "run.json")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"points": [{"minute": "x"}]}'])
 def test_a_file_that_is_no_timeline_is_one_error_that_names_it(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
