@@ -39,6 +39,11 @@ _WORDS = {
 _SECONDS_TO_ASK_FOR_THE_INSTALLER = 10.0
 
 
+# Helm's record of a first installation that never ended. Without it the next run installs again, over what is there.
+_NAME_IN_USE = "cannot re-use a name that is still in use"
+_FORGET_RELEASE = "kubectl delete secret -A -l owner=helm,status=pending-install"
+
+
 class PolicyViolated(UserError):  # noqa: N818 (a verdict, not a fault)
     """A mandatory policy stopped the run; the message lists each violation."""
 
@@ -155,7 +160,9 @@ class Engine:
         if self._is_local_backend:
             state = self.root / ".local" / "state"
             state.mkdir(parents=True, exist_ok=True)
-            env["PULUMI_BACKEND_URL"] = state.as_uri()
+            # Beside each file of the state the backend keeps another with its media type, and writes it in place: a run
+            # that is killed just then leaves an empty one, and the state cannot be read any more ("EOF").
+            env["PULUMI_BACKEND_URL"] = f"{state.as_uri()}?metadata=skip"
             if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys():
                 env["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(passphrase_file(self.root))
         return env
@@ -281,6 +288,8 @@ class _Watcher:
                 self._progress(line)
         if (said := event.diagnostic_event) is not None and said.severity == "error":
             text = _resource(said.urn) + _plain(said.message)
+            if text.endswith(_NAME_IN_USE):
+                text += f"; a run that was killed left it half made: `{_FORGET_RELEASE}`, and run again"
             # One failure cancels what is under way elsewhere, and the whole update: echoes, not reasons.
             if text and text not in (*self.errors, "update failed") and not text.endswith("context canceled"):
                 self.errors.append(text)

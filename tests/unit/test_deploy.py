@@ -59,7 +59,7 @@ def test_the_users_own_passphrase_and_backend_are_left_alone(root: Path, monkeyp
     monkeypatch.setenv("PULUMI_HOME", str(root / "home"))
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "mine")
     env = an_engine(root).environment()
-    assert env["PULUMI_BACKEND_URL"] == (root / ".local" / "state").as_uri()
+    assert env["PULUMI_BACKEND_URL"] == (root / ".local" / "state").as_uri() + "?metadata=skip"
     assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in env
 
 
@@ -235,3 +235,17 @@ def test_what_is_outside_the_basic_plane_reaches_kubectl_as_it_is() -> None:
     sent = applyset._yaml({"data": {"GREETING": "\U0001f6d2 \u0001 'x'"}})
     assert yaml.safe_load(sent) == {"data": {"GREETING": "\U0001f6d2 \u0001 'x'"}}
     assert "\\ud83d" not in sent
+
+
+def test_a_release_that_a_killed_run_left_half_made_is_told_with_its_cure(root: Path) -> None:
+    diagnostic = {
+        "urn": "urn:pulumi:dev::cloudmart::a:b:C$kubernetes:helm.sh/v3:Release::kubecost",
+        "message": "cannot re-use a name that is still in use\n",
+        "color": "never",
+        "severity": "error",
+    }
+    event = events.EngineEvent.from_json({"sequence": 1, "timestamp": 1, "diagnosticEvent": diagnostic})
+    with pytest.raises(UserError) as raised, an_engine(root)._events(lambda _line: None) as on_event:  # noqa: PT012
+        on_event(event)
+        raise command_error()
+    assert "`kubectl delete secret -A -l owner=helm,status=pending-install`" in str(raised.value)
