@@ -13,8 +13,8 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from cloudmart.errors import UserError
@@ -92,18 +92,38 @@ def recording(ref: str, stack: str, root: Path) -> Iterator[Callable[[], tuple[R
                 f"--base {ref}: found no stack {stack!r} in {revision.title}; allowed: a revision that has it. Stacks "
                 f"there: {known}"
             )
-        # Spawned, not forked: the SDK's threads do not survive a fork.
+        # Spawned, not forked: the SDK's threads do not survive a fork. Started by hand, not by a pool, whose threads
+        # would look up our modules while recording this project has put others in their place.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-            future = pool.submit(record, stack, revision.root)
+        receiving, sending = context.Pipe(duplex=False)
+        process = context.Process(target=_send, args=(sending, stack, revision.root), daemon=True)
+        process.start()
+        sending.close()
 
-            def wait() -> tuple[Revision, Recording]:
-                try:
-                    return revision, future.result()
-                except UserError as error:
-                    raise UserError(f"--base {ref}: {revision.title} does not load: {error}") from error
+        def wait() -> tuple[Revision, Recording]:
+            try:
+                found = receiving.recv()
+            except EOFError:
+                found = UserError("the process that records it ended without an answer")
+            if isinstance(found, UserError):
+                raise UserError(f"--base {ref}: {revision.title} does not load: {found}") from found
+            return revision, found
 
+        try:
             yield wait
+        finally:
+            receiving.close()
+            process.terminate()
+            process.join()
+
+
+def _send(sending: Connection, stack: str, root: Path) -> None:
+    """Record, and send the recording or why there is none. Anything else ends the process with a traceback."""
+    try:
+        found: Recording | UserError = record(stack, root)
+    except UserError as error:
+        found = error
+    sending.send(found)
 
 
 def _git(where: Path, *arguments: str, failing: str) -> str:
