@@ -20,6 +20,7 @@ from cloudmart.report.wiring import Wiring
 
 #: Rows of a chart; the table below it has all.
 TOP = 12
+_LAST_RANK = 4
 _RANGE = (Column("min"), Column("expected"), Column("max"))
 _ITEMS = {"cpu": ("CPU", "a"), "memory": ("memory", "b"), "storage": ("storage", "c")}
 _OTHER = ("other", "d")
@@ -89,8 +90,7 @@ def _facts(report: Report) -> list[Fact]:
     facts = [Fact("Expected a month", _cents(cost.expected), f"from {_cents(cost.min)} to {_cents(cost.max)}")]
     if (delta := result.delta) is not None:
         more = delta.monthly.expected
-        counts = [f"{count} {op}" for op, count in delta.counts.items() if count]
-        detail = f"against {delta.base}; {', '.join(counts) or 'no change of a resource'}"
+        detail = delta_report.summary(delta, ())[0]
         facts.append(Fact("Change a month", _signed(more), detail, "bad" if more > 0 else "good" if more < 0 else ""))
     if result.budgets:
         worst = max(result.budgets, key=lambda one: list(State).index(one.state))
@@ -107,8 +107,9 @@ def _facts(report: Report) -> list[Fact]:
         facts.append(Fact("Actual a month", money(ran.total.monthly), detail))
     if (proposal := report.proposal) is not None:
         changes = sum(found.proposed is not None for found in proposal.recommendations)
-        detail = f"a month, by changing {changes} of {len(proposal.recommendations)} services"
-        facts.append(Fact("Right-sizing saves", _cents(proposal.saving), detail))
+        known = sum(found.before is not None for found in proposal.recommendations)
+        detail = f"a month, by changing {changes} of {known} services whose usage is known"
+        facts.append(Fact("Right-sizing saves", _cents(proposal.saving) if known else "not known", detail))
     stops = len(result.mandatory) + len(result.errors)
     detail = f"{len(result.mandatory)} mandatory violations, {len(result.errors)} errors in objects"
     facts.append(Fact("Policy", "refused" if stops else "passes", detail, "bad" if stops else "good"))
@@ -188,12 +189,12 @@ def _change(report: Report, changed: Wiring | None) -> Section:
         tables.append(Table("Services that cost more or less, expected", columns, services))
     if delta.changes:
         columns = (
-            Column("change", number=False),
             Column("resource", number=False),
+            Column("change", number=False),
             Column("a month"),
             Column("what", number=False),
         )
-        resources = [(str(change.op), change.title, cost, what) for change, cost, what in delta_report.rows(delta)]
+        resources = [(change.title, str(change.op), cost, what) for change, cost, what in delta_report.rows(delta)]
         tables.append(Table("Resources", columns, resources))
     chart = Chart("Change by service, expected", moved, series, _money(report))
     return replace(section, lead=lead, charts=_charts(chart), tables=tables, diagram=diagram)
@@ -288,7 +289,7 @@ def _actual(report: Report) -> Section:
         days = list(ran.total.days)[-31:]
         cost = [Series("cost", [ran.total.days[day] for day in days], "a")]
         charts += _charts(Chart("Cost by day (UTC)", days, cost, "a day"), most=31)
-    return replace(section, lead=lead, charts=charts, tables=document.tables)
+    return replace(section, lead=lead, charts=charts, tables=[_fewer(table) for table in document.tables])
 
 
 def _forecast(report: Report) -> Section:
@@ -350,6 +351,18 @@ def _charts(chart: Chart, *, most: int = TOP, limit: float = 0) -> list[Chart]:
     series = [replace(one, values=one.values[:most]) for one in chart.series]
     used = [one for one in series if any(one.values)]
     return [replace(chart, title=title, labels=chart.labels[:most], series=used, limit=limit)] if used else []
+
+
+def _fewer(table: Table) -> Table:
+    """Without the columns that a narrow terminal would lose first."""
+    keep = [i for i, column in enumerate(table.columns) if column.rank <= _LAST_RANK]
+    rows = [[row[i] for i in keep] for row in (*table.rows, *([table.total] if table.total else []))]
+    return Table(
+        table.title,
+        [table.columns[i] for i in keep],
+        rows[: len(table.rows)],
+        rows[-1] if table.total else None,
+    )
 
 
 def _stacked(lines: Iterable[Line], key: Callable[[Line], str], names: Sequence[str]) -> list[Series]:
