@@ -296,12 +296,13 @@ def simulate(
     """Replicas that the autoscaler would run at the end of each sample.
 
     Load is taken to spread over the pods: a service's CPU stays what it was, whatever the replicas. A pod's memory
-    stays what it was too, but where there are fewer pods than observed, all of it is taken to be load.
+    stays what it was too, but where a pod has more load than any was seen with, it grows with the load.
     """
     down, up = scaling.scale_down, scaling.scale_up
     result: list[int] = []
     wanted: deque[tuple[float, int]] = deque()
     now, replicas = 0.0, 0
+    busiest = _busiest(usage.samples)
     for sample in usage.samples:
         seconds = sample.minutes * 60 / usage.speed
         now += seconds
@@ -310,7 +311,7 @@ def simulate(
             raw = max(raw, _desired(replicas, sample.cpu / (cpu_request * cpu_target / 100)))
         if scaling.memory is not None and sample.replicas:
             pods = replicas or sample.replicas
-            pod = max(sample.peak_memory, sample.memory / sample.replicas) * max(1.0, sample.replicas / pods)
+            pod = _pod_memory(sample) * _beyond(sample.cpu / pods, busiest)
             raw = max(raw, _desired(replicas, pods * pod / (memory_request * scaling.memory / 100)))
         raw = min(raw, scaling.max)
         wanted.append((now, raw))
@@ -328,6 +329,20 @@ def simulate(
             replicas = min(replicas, max(steady, least))
         result.append(replicas)
     return result
+
+
+def _busiest(samples: Sequence[Sample]) -> float:
+    """Cores of the pod with the most load that was seen."""
+    return max((sample.cpu / sample.replicas for sample in samples if sample.replicas), default=0)
+
+
+def _beyond(load: float, busiest: float) -> float:
+    """By how much a pod's load passes all that was seen; 1 where it does not."""
+    return max(1.0, load / busiest) if busiest else 1.0
+
+
+def _pod_memory(sample: Sample) -> float:
+    return max(sample.peak_memory, sample.memory / sample.replicas)
 
 
 def _desired(replicas: int, pods: float) -> int:
@@ -420,10 +435,8 @@ class _Sizing:
                 max(sample.cpu, sample.peak_cpu * sample.replicas) / count
                 for sample, count in zip(samples, serving, strict=True)
             ),
-            memory_peak=max(
-                max(sample.peak_memory, sample.memory / sample.replicas) * max(1.0, sample.replicas / count)
-                for sample, count in zip(samples, replicas, strict=True)
-            ),
+            memory_peak=max(map(_pod_memory, samples))
+            * _beyond(max(s.cpu / n for s, n in zip(samples, replicas, strict=True)), _busiest(samples)),
         )
 
     def _priced(self, outcome: Outcome, cpu: float, target: int | None, memory: float) -> Outcome:

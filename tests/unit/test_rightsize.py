@@ -197,6 +197,24 @@ def test_a_memory_limit_that_equals_its_request_still_does() -> None:
     assert found.proposed.resources.requests.memory == found.proposed.resources.limits.memory
 
 
+def test_memory_grows_only_for_a_pod_that_would_carry_more_load_than_any_was_seen_with() -> None:
+    # Four pods ran where two are enough: twice the load of each, which none was seen with.
+    four = one(
+        service(cpu="900m", memory="900Mi", memory_limit="1Gi", autoscaling=FIXED), usage([0.4] * 288, replicas=4)
+    )
+    assert four.after is not None
+    assert (four.after.mean_replicas, four.after.memory_peak) == (2, 100 * MIB)
+    # For an hour two pods did carry it, and were seen to need no more.
+    seen = usage([0.4] * 288, replicas=4)
+    few = replace(seen.samples[0], replicas=2, memory=100 * MIB)
+    both = one(
+        service(cpu="900m", memory="900Mi", memory_limit="1Gi", autoscaling=FIXED),
+        replace(seen, samples=(*seen.samples[:276], *[few] * 12)),
+    )
+    assert both.after is not None
+    assert both.after.memory_peak == 50 * MIB
+
+
 def test_a_momentary_peak_raises_the_limit_and_not_the_request() -> None:
     calm = usage(day(0.1))
     spiky = replace(calm, samples=(replace(calm.samples[0], peak_cpu=0.25), *calm.samples[1:]))
