@@ -150,6 +150,24 @@ def test_a_profile_file_says_what_the_derived_one_says(tmp_path: Path, profile: 
     assert load_.read_profile(path) == profile
 
 
+def test_the_pages_profile_is_one(tmp_path: Path) -> None:
+    page = (HOME / "docs" / "rightsizing.md").read_text()
+    (tmp_path / "sale.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    profile = load_.read_profile(tmp_path / "sale.yaml")
+    assert profile.sale_minutes == 240
+    assert cpu(profile, "order-service").count(max(cpu(profile, "order-service"))) >= 1
+
+
+def test_the_pages_levels_are_the_ones_in_use(settings: Settings) -> None:
+    page = (HOME / "docs" / "rightsizing.md").read_text()
+    for name, found in from_settings(settings).services.items():
+        service = settings.services[name]
+        declared = float(service.resources.requests.cpu.cores) * service.replicas
+        low, high = (round(float(amount.cores) / declared * 100) for amount in (found.cpu.low, found.cpu.high))
+        row = [line for line in page.splitlines() if line.startswith(f"| {service.traffic} |")][-1]
+        assert f"{low} to {high} %" in row or f"{low} %, and {high} %" in row
+
+
 # --- driving ---------------------------------------------------------------------------------------------------------
 
 
