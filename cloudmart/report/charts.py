@@ -92,7 +92,7 @@ def _cleaned(root: Any, chart: Chart, labels: Sequence[str], ident: str) -> str:
         {
             "xmlns": "http://www.w3.org/2000/svg",
             "viewBox": root.get("viewBox"),
-            "class": "chart",
+            "class": "chart limit" if chart.limit else "chart",
             "role": "img",
             "aria-labelledby": f"{ident}-title {ident}-desc",
         },
@@ -172,4 +172,4 @@ def _short(value: float) -> str:
 
 
 def _text(value: float | None, unit: str) -> str:
-    return f"{value or 0:,.2f} {unit}"
+    return f"{value or 0:,.2f} {unit}".rstrip()

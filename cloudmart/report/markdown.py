@@ -64,6 +64,8 @@ def _section(section: Section) -> Iterator[str]:
     for table in section.tables:
         yield ""
         yield from _table(table, titled=len(section.tables) > 1)
+    yield ""
+    yield from (f"- {markdown(line)}" for line in section.notes)
     if section.diff:
         yield from _diff(section.diff)
     yield "\n</details>\n" if folded else ""

@@ -46,6 +46,8 @@ class Section:
     lead: Sequence[str] = ()
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
+    #: What is to be known of the tables.
+    notes: Sequence[str] = ()
     #: Mermaid, which only a Markdown viewer draws.
     diagram: str = ""
     #: A unified diff.
@@ -288,7 +290,7 @@ def _actual(report: Report) -> Section:
     if len(ran.total.days) > 1:
         days = list(ran.total.days)[-31:]
         cost = [Series("cost", [ran.total.days[day] for day in days], "a")]
-        charts += _charts(Chart("Cost by day (UTC)", days, cost, "a day"), most=31)
+        charts += _charts(Chart("Cost by day (UTC)", days, cost, ""), most=31)
     return replace(section, lead=lead, charts=charts, tables=[_fewer(table) for table in document.tables])
 
 
@@ -327,9 +329,10 @@ def _rightsizing(report: Report) -> Section:
     chart = Chart("Requests now and as recommended", names, series, _money(report), stacked=False)
     return replace(
         section,
-        lead=[*document.lead, *document.notes],
+        lead=document.lead,
         charts=_charts(chart),
         tables=document.tables,
+        notes=document.notes,
         diff=proposal.diff,
     )
 
