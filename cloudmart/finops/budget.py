@@ -53,7 +53,7 @@ class Standing:
     def sentence(self) -> str:
         """By how much, on which figure, and what did it."""
         basis = (
-            f"{self.amount:,.2f} {self.currency} a month {'expected' if self.budget.on == 'expected' else 'at most'}"
+            f"{self.amount:,.2f} {self.currency} a month {'expected' if self.budget.basis == 'expected' else 'at most'}"
         )
         over = self.amount - self.budget.monthly
         if over > 0:
@@ -110,7 +110,7 @@ def _costs(estimate: Estimate, name: str) -> Sequence[tuple[str, Range]]:
 
 
 def _on(amount: Range, budget: Budget) -> Decimal:
-    value: Decimal = getattr(amount, budget.on.value)
+    value: Decimal = getattr(amount, budget.basis.value)
     return value
 
 

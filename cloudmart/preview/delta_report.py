@@ -96,7 +96,7 @@ def budgets_data(budgets: Sequence[Standing]) -> list[dict[str, Any]]:
             "name": one.name,
             "monthly": _float(one.budget.monthly),
             "warnAt": one.budget.warn_at,
-            "on": one.budget.on.value,
+            "basis": one.budget.basis.value,
             "amount": _float(one.amount),
             "percent": _float(one.percent),
             "state": one.state.value,

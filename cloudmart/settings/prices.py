@@ -136,4 +136,4 @@ class Budget(Model):
     monthly: Annotated[Decimal, _Number, Field(gt=0, le=10**12)]
     #: Percent of it from which on there is a warning.
     warn_at: Percent = 80
-    on: BudgetBasis = BudgetBasis.EXPECTED
+    basis: BudgetBasis = BudgetBasis.EXPECTED
