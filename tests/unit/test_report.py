@@ -18,7 +18,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudmart.cli import main
@@ -41,8 +41,8 @@ from tests.unit.allocation_api import ANSWERS, Reply, recorded, serving
 TAGS = set(
     re.findall(
         r"\w+",
-        "html head meta title style body header main nav section h1 h2 h3 p dl dt dd div ul li a figure figcaption table "
-        "caption thead tbody tfoot tr th td details summary pre svg g rect path text desc",
+        "html head meta title style body header main nav section h1 h2 h3 p dl dt dd div ul li a figure figcaption "
+        "table caption thead tbody tfoot tr th td details summary pre svg g rect path text desc",
     )
 )
 EVIL = "<script>alert(1)</script>\"><img src=x onerror='alert(2)'>{{ 7*7 }}&lt;|`@all`\n[a](javascript:1)"
@@ -324,7 +324,18 @@ def test_no_text_of_config_or_api_becomes_markup_in_the_page() -> None:
     assert "49" not in page.text
 
 
-@given(st.text(alphabet=st.characters(codec=None), min_size=1))
+def test_what_no_file_can_hold_or_what_turns_text_around_is_replaced() -> None:
+    for made in (
+        html.page(with_text("a\ud800\x00\x1b[31m\u202eb")),
+        markdown.summary(with_text("a\ud800\x00\x1b\u202eb")),
+    ):
+        made.encode("utf-8")
+        assert not set("\ud800\x00\x1b\u202e") & set(made)
+        assert "a\ufffd\ufffd\ufffd" in made
+
+
+@settings(deadline=None)
+@given(st.text(alphabet=st.characters(exclude_categories=()), min_size=1))
 def test_any_text_can_be_written_and_keeps_the_page_what_it_is(text: str) -> None:
     made = html.page(with_text(text))
     made.encode("utf-8")
@@ -336,6 +347,7 @@ def test_any_text_can_be_written_and_keeps_the_page_what_it_is(text: str) -> Non
     markdown.summary(with_text(text)).encode("utf-8")
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_any_text_leaves_a_table_of_the_summary_its_cells(text: str) -> None:
     summary = markdown.summary(with_text(text))
