@@ -17,6 +17,8 @@ _WIDTH = 400
 _FONT = 13
 _LONGEST_LABEL = 21
 _AXIS = 40
+#: Beyond so many times the limit its mark would stand on that of zero.
+_MOST_LIMITS = 5
 _KEPT = ("class", "d", "x", "y", "width", "height", "transform", "viewBox")
 
 
@@ -153,6 +155,8 @@ def _scale(chart: Chart) -> dict[str, Any]:
         return {}
     rows = zip(*([value or 0 for value in one.values] for one in chart.series), strict=True)
     top = max(chart.limit, *(sum(row) if chart.stacked else max(row) for row in rows))
+    if top > _MOST_LIMITS * chart.limit:
+        return {"range": (0, top)}
     every = max(1, int(top / chart.limit / 2)) * chart.limit / (2 if top < 2 * chart.limit else 1)
     marks = [every * step for step in range(int(top / every) + 1)]
     return {"range": (0, top), "y_labels": sorted({*marks, chart.limit}), "y_labels_major": [chart.limit]}

@@ -10,8 +10,8 @@ from typing import Any
 
 from cloudmart.settings import Settings
 
-#: Mermaid refuses more than 500 edges, and a reader far fewer.
-MOST_EDGES = 60
+#: Changed nodes, and edges, of a diagram. Mermaid refuses more than 500 edges, and a reader far fewer.
+MOST = 60
 
 
 class Mark(StrEnum):
@@ -81,18 +81,17 @@ def mermaid(wiring: Wiring, costs: Mapping[str, Decimal], currency: str) -> tupl
 
     ``costs`` is the difference of each service in a month. Empty where neither a node nor an edge changed.
     """
-    touched = wiring.changed_nodes
+    changed = wiring.changed_nodes
+    if not changed and not wiring.changed_edges:
+        return "", ""
+    touched = sorted(changed, key=lambda name: -abs(costs.get(name, Decimal(0))))[:MOST]
     edges = dict(wiring.changed_edges)
     edges |= {
-        edge: mark
-        for edge, mark in wiring.edges.items()
-        if edge not in edges and (edge[0] in touched or edge[1] in touched)
+        edge: mark for edge, mark in wiring.edges.items() if edge not in edges and not changed.keys().isdisjoint(edge)
     }
-    shown = dict(list(edges.items())[:MOST_EDGES])
-    names = list(dict.fromkeys((*touched, *(end for edge in shown for end in edge))))[: 2 * MOST_EDGES]
-    shown = {edge: mark for edge, mark in shown.items() if edge[0] in names and edge[1] in names}
-    if not touched and not wiring.changed_edges:
-        return "", ""
+    # Those of the nodes that are shown come first.
+    shown = dict(sorted(edges.items(), key=lambda item: set(touched).isdisjoint(item[0]))[:MOST])
+    names = list(dict.fromkeys((*touched, *(end for edge in shown for end in edge))))
     ids = {name: f"n{i}" for i, name in enumerate(names)}
     lines = ["flowchart LR"]
     for name in names:
@@ -110,7 +109,7 @@ def mermaid(wiring: Wiring, costs: Mapping[str, Decimal], currency: str) -> tupl
     for i, mark in enumerate(shown.values()):
         if mark is not Mark.SAME:
             lines.append(f"  linkStyle {i} stroke:{_STYLES[mark].partition('stroke:')[2].partition(',')[0]}")
-    left = len(touched.keys() - set(names)), len(edges) - len(shown)
+    left = len(changed.keys() - set(names)), len(edges) - len(shown)
     note = f"not in the diagram: {left[0]} more services and stores, {left[1]} more edges" if any(left) else ""
     return "\n".join(lines), note
 

@@ -309,9 +309,9 @@ def test_a_large_change_is_drawn_in_part_and_says_what_is_missing() -> None:
     edges = {(f"s{i}", f"s{i + 1}"): Mark.ADDED for i in range(499)}
     diagram, note = wiring.mermaid(Wiring(nodes, edges), {}, "USD")
     assert len(diagram) < 20_000
-    assert diagram.count("-->") == wiring.MOST_EDGES
+    assert diagram.count("-->") == wiring.MOST
     drawn = len(re.findall(r"^  n\d+\[", diagram, re.MULTILINE))
-    assert note == f"not in the diagram: {500 - drawn} more services and stores, {499 - wiring.MOST_EDGES} more edges"
+    assert note == f"not in the diagram: {500 - drawn} more services and stores, {499 - wiring.MOST} more edges"
 
 
 # --- foreign text stays text -----------------------------------------------------------------------------------------
@@ -480,12 +480,19 @@ def test_a_drawing_has_its_colours_from_the_page_and_its_whole_names() -> None:
     assert name.startswith(label[:-1])
 
 
-@pytest.mark.parametrize("top", [0.1, 60, 100, 101, 180, 250, 1000, 123456])
+@pytest.mark.parametrize("top", [0.1, 60, 100, 101, 180, 250, 500])
 def test_a_limit_has_a_mark_of_its_own(top: float) -> None:
     svg = charts.svg(Chart("t", ["a"], [Series("used", [top], "a")], "%", limit=100), "x")
     marks = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
     assert "100" in marks
     assert len(marks) < 10
+
+
+def test_marks_of_an_axis_do_not_stand_on_each_other() -> None:
+    for top in (99, 101, 190, 450, 510, 3501, 123456):
+        svg = charts.svg(Chart("t", ["a"], [Series("used", [top], "a")], "%", limit=100), "x")
+        places = sorted(float(x) for x in re.findall(r'<text x="([\d.]+)"', svg))
+        assert all(right - left > 30 for left, right in itertools.pairwise(places)), top
 
 
 # --- size ------------------------------------------------------------------------------------------------------------
