@@ -94,11 +94,12 @@ def main() -> None:
     taken = [measure(root, base) for _ in range(given.runs)]
     preview, estimate, delta = (statistics.median(column) for column in zip(*taken, strict=True))
     share = (estimate + delta) / preview
+    verdict = "met" if share < GOAL else "NOT met"
     print(  # noqa: T201
         f"{given.services} services, {len(base.resources)} resources: preview {preview:.2f} s, "
-        f"estimate {estimate:.3f} s, delta {delta:.3f} s: {share:.1%} more (goal: under {GOAL:.0%}, {'met' if share < GOAL else 'NOT met'}); "
-        f"whole command {wall(root):.1f} s, with --base {wall(root, '--base', 'HEAD'):.1f} s on {os.cpu_count()} cores "
-        f"at load {os.getloadavg()[0]:.0f}"
+        f"estimate {estimate:.3f} s, delta {delta:.3f} s: {share:.1%} more (goal: under {GOAL:.0%}, {verdict}); "
+        f"whole command {wall(root):.1f} s, with --base {wall(root, '--base', 'HEAD'):.1f} s "
+        f"on {os.cpu_count()} cores at load {os.getloadavg()[0]:.0f}"
     )
 
 
