@@ -189,6 +189,21 @@ def test_a_saved_answer_says_what_the_api_says() -> None:
     assert replace(told, source="") == replace(asked, source="")
 
 
+def test_a_live_api_and_its_saved_answer_make_the_same_report(measured: Report) -> None:
+    steps = json.loads(recorded("pods"))["data"]
+    by_cluster = [{key.replace("/", " "): one for key, one in step.items()} for step in steps]
+
+    def reply(asked: dict[str, str]) -> Reply:
+        window = saved().window
+        inside = asked["window"] == str(window)
+        data = by_cluster if asked["aggregate"] == "cluster" else steps
+        return Reply(json.dumps({"code": 200, "data": data if inside else [{}]}).encode())
+
+    with serving(reply) as api:
+        source = Source(client=Client.at(f"{api.url}/allocation"), window=saved().window, name="file pods.json")
+        assert html.page(content(gather("dev", source=source))) == html.page(content(measured))
+
+
 def entry(start: str, end: str) -> dict[str, Any]:
     return {"window": {"start": start, "end": end}, "start": start, "end": end, "minutes": 60, "cpuCost": 1.0}
 
