@@ -125,7 +125,10 @@ def test_what_the_book_lacks_is_an_error_that_names_it(
         ("cloudmart:prices: {egressGib: {mail: 2}}", r"found 'mail'.*allowed: web, api, postgres"),
         ("cloudmart:budgets: {CC-9: {monthly: 2}}", r"found 'CC-9'.*allowed: CC-1, CC-2, stack"),
         ("cloudmart:budgets: {CC-1: {monthly: 0}}", r"budgets.CC-1.monthly: found 0"),
-        ("cloudmart:budgets: {CC-1: {monthly: 1, basis: min}}", r"budgets.CC-1.basis: found 'min'; allowed: 'expected' or"),
+        (
+            "cloudmart:budgets: {CC-1: {monthly: 1, basis: min}}",
+            r"budgets.CC-1.basis: found 'min'; allowed: 'expected' or",
+        ),
         ("cloudmart:budgets: {CC-1: {warnAt: 50}}", r"budgets.CC-1.monthly: found nothing; allowed: this key is req"),
     ],
 )
