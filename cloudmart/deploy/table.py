@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cloudmart.deploy.up import Deployed, workloads
 from cloudmart.finops import prices
-from cloudmart.finops.estimate import Range, estimate
+from cloudmart.finops.estimate import Range, of_stack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,8 @@ class Row:
 
 def rows(deployed: Deployed) -> Sequence[Row]:
     """One row a workload, in the order of the program; replicas as the cluster has them now."""
-    costs = estimate(deployed.recording.resources, prices.load()).by_service
+    recording = deployed.recording
+    costs = of_stack(recording.resources, deployed.settings, recording.root).by_service
     declared = list(workloads(deployed.recording))
     live: dict[tuple[str, str, str], Mapping[str, Any]] = {}
     for namespace in {namespace for _, namespace, _ in declared}:
@@ -59,13 +60,14 @@ def _row(name: str, live: Mapping[str, Any], scales: tuple[int, int] | None, mon
 
 
 def print_table(deployed: Deployed, console: Console) -> None:
-    """Prints the rows with their sum, at OpenCost's default prices."""
+    """Prints the rows with their sum, at the stack's prices."""
+    currency = prices.of_stack(deployed.settings.prices, deployed.recording.root).currency
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("service", no_wrap=True)
     table.add_column("ready", justify="right")
     table.add_column("HPA", justify="right")
     table.add_column("requests a pod", justify="right")
-    table.add_column("USD a month (min-max)", justify="right")
+    table.add_column(f"{currency} a month (min-max)", justify="right")
     total = Range()
     for row in rows(deployed):
         total += row.monthly

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -133,8 +134,6 @@ def test_what_the_book_lacks_is_an_error_that_names_it(
     ],
 )
 def test_a_mistake_in_prices_or_budgets_names_file_line_and_key(tmp_path: Path, line: str, message: str) -> None:
-    import re
-
     (found,) = problems(write(tmp_path, stack=f"config:\n  {line}\n"))
     assert found.startswith("Pulumi.dev.yaml:2: ")
     assert re.search(message, found), found
