@@ -33,10 +33,10 @@ preview: setup ## check and price STACK: no cluster, no CLI, no network
 
 # The fast tests need no cluster and no Pulumi CLI.
 test: setup ## the fast tests
-	@$(BIN)/pytest -q -n auto -m "not cluster and not pulumi"
+	@$(BIN)/pytest -q -n auto -m "not cluster and not pulumi and not slow"
 
-e2e: setup ## the tests on the local cluster, and on the real engine where there is one
-	@$(BIN)/pytest -q -m "cluster or pulumi"
+e2e: setup ## the slow tests, those on the local cluster, and on the real engine where there is one
+	@$(BIN)/pytest -q -m "cluster or pulumi or slow"
 
 check: setup ## format, lint, strict types, fast tests
 	@$(BIN)/ruff format --check --quiet . || { echo "error: not formatted; run: $(BIN)/ruff format ." >&2; exit 1; }

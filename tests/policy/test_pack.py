@@ -87,6 +87,7 @@ def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
         yield from _paths(item, (*path, str(key)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [None, "x", 5.0, True, [], {}, ["x"], {"x": "x"}, [None], [[]]], ids=repr)
 def test_no_rule_fails_on_a_value_of_the_wrong_type(wrong: Any) -> None:
     # Rules run before the provider has looked at the object: a rule that raises hides what is wrong with it.

@@ -78,6 +78,7 @@ def shows_every_service(recording: Recording, declared: Settings) -> bool:
     }
 
 
+@pytest.mark.slow
 @valid
 @given(catalog=catalogs())
 def test_any_valid_catalog_renders_valid_objects_that_the_policies_pass(
@@ -96,6 +97,7 @@ def test_any_valid_catalog_renders_valid_objects_that_the_policies_pass(
     assert result.exit_code == 0
 
 
+@pytest.mark.slow
 @settings(valid, max_examples=10)
 @given(catalog=catalogs())
 def test_recording_a_valid_catalog_twice_gives_the_same(catalog: dict[str, Any], tmp_path: Path) -> None:
@@ -105,6 +107,7 @@ def test_recording_a_valid_catalog_twice_gives_the_same(catalog: dict[str, Any],
     assert first.outputs == second.outputs
 
 
+@pytest.mark.slow
 @settings(valid, max_examples=20)
 @given(catalog=catalogs(), data=st.data())
 def test_moving_any_value_into_the_stacks_file_changes_nothing(

@@ -548,6 +548,7 @@ def measured(api: Api, what: str, *args: str) -> dict[str, Any]:
     return data
 
 
+@pytest.mark.slow
 def test_thirty_days_of_ten_thousand_entries_take_under_two_seconds_and_300_mib() -> None:
     with serving(many_pods(PODS_A_DAY)) as api:
         data = measured(api, f"30 days, {30 * PODS_A_DAY} entries", "--window", "2026-10-01,2026-10-31")
@@ -556,6 +557,7 @@ def test_thirty_days_of_ten_thousand_entries_take_under_two_seconds_and_300_mib(
     assert len(data["total"]["days"]) == 30
 
 
+@pytest.mark.slow
 def test_ten_thousand_entries_in_one_answer_take_under_two_seconds_and_300_mib() -> None:
     with serving(many_pods(10_000)) as api:
         data = measured(api, "one answer of 10,000 entries", "--window", "2026-10-01,2026-10-02")

@@ -445,6 +445,7 @@ def test_text_and_bars_stand_out_from_the_background(scheme: int) -> None:
         assert contrast(colours[tone], colours["bg"]) >= 3, tone
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes() -> None:
     made = []
     for seed in ("1", "2"):

@@ -362,6 +362,7 @@ services = st.builds(
 series = st.lists(st.floats(0, 3), min_size=24, max_size=60)
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=150, deadline=None)
 @given(services, series, st.integers(1, 400), st.integers(1, 4), st.floats(0, 1))
 def test_what_is_proposed_is_safe_for_the_usage_it_comes_from(
@@ -393,6 +394,7 @@ def test_what_is_proposed_is_safe_for_the_usage_it_comes_from(
         assert max(counts) < a_service.max_replicas
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=100, deadline=None)
 @given(services, series, st.integers(1, 400), st.integers(1, 4))
 def test_a_second_run_on_the_same_usage_proposes_nothing(
