@@ -141,7 +141,8 @@ def local_load(
 
     where = root or CHECKOUT
     factor = load_.speed(speed)
-    settings, book = load(stack, where), prices.load()
+    settings = load(stack, where)
+    book = prices.of_stack(settings.prices, where)
     found = load_.from_settings(settings) if profile is None else load_.read_profile(profile)
     cluster = LocalCluster(where)
     if not cluster.is_running():
@@ -150,7 +151,7 @@ def local_load(
         kubectl=Kubectl(path=toolchain.kubectl(), kubeconfig=cluster.kubeconfig),
         settings=settings,
         profile=found,
-        price=lambda cores, size: monthly(book.hourly, cores, size),
+        price=lambda cores, size: monthly(book.effective, cores, size),
         currency=book.currency,
     )
     for line in load_.slow_autoscalers(settings, factor):

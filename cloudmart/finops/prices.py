@@ -85,6 +85,13 @@ class PriceBook(Terms):
         rate = self._in_region(amount, how, terms)
         return Rate(rate.amount, f"{rate.how}, node pool {pool}") if pool else rate
 
+    @property
+    def effective(self) -> Hourly:
+        """The hourly prices, CPU and memory as they are paid outside any pool: by spot share, commitment, region."""
+        return self.hourly.model_copy(
+            update={"cpu": self.compute("cpu", None).amount, "memory": self.compute("memory", None).amount}
+        )
+
     def storage(self, storage_class: str | None) -> Rate:
         """An hour of a GiB of a volume."""
         own = self.storage_classes.get(storage_class) if storage_class else None

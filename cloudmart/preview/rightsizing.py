@@ -71,11 +71,12 @@ def propose(
     Raises ``UserError`` for a stack that cannot be read or previewed as it is.
     """
     where = (root or HOME).resolve()
-    settings, book = load(stack, where), book or prices.load()
+    settings = load(stack, where)
+    book = book or prices.of_stack(settings.prices, where)
     recommendations = recommend(
         settings.services,
         usage,
-        book.hourly,
+        book.effective,
         thresholds(read_policy_config(stack, where)),
         least_minutes=least_minutes,
         reaction_minutes=reaction_minutes,

@@ -189,3 +189,9 @@ def test_a_service_that_is_in_the_usage_and_not_in_the_stack_is_left_out(project
     usage = [*used(project.root), replace(used(project.root)[0], service="ghost-service")]
     found = propose("dev", project.root, usage)
     assert "ghost-service" not in {one.service for one in found.recommendations}
+
+
+def test_savings_are_priced_as_the_stack_pays(project: Project) -> None:
+    listed = propose("dev", project.root, used(project.root)).saving
+    project.config("dev", lambda config: config.update({"cloudmart:prices": {"regionMultiplier": 2}}))
+    assert propose("dev", project.root, used(project.root)).saving == pytest.approx(listed * 2, abs=listed / 1000)
