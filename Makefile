@@ -46,6 +46,7 @@ check: setup ## format, lint, strict types, fast tests
 
 bench: setup ## measure; writes docs/performance.md and docs/rightsizing-measured.md
 	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python -m benchmarks.costs
 	@$(BIN)/python benchmarks/rightsizing.py
 
 # No address of an index gets into a lock, so that it installs from every mirror.

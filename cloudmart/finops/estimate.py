@@ -34,6 +34,9 @@ DEFAULT_NODES = 3
 _DAEMON_SETS = {("kubecost", "networkCosts"), ("cost-analyzer", "networkCosts")}
 # Requests of these are no money: they come with the node.
 _FREE = ("ephemeral-storage", "hugepages-")
+# What Istio's injector gives the proxy beside each pod, unless annotations of the pod say otherwise:
+# `global.proxy.resources` of the istiod chart.
+_PROXY = {"cpu": "100m", "memory": "128Mi"}
 _RELEASE = "kubernetes:helm.sh/v3:Release"
 _COMPONENT = "app.kubernetes.io/component"
 
@@ -304,7 +307,7 @@ class _Pricing:
     def _pods(self, resource: Resource, template: Mapping[str, Any], count: Range, scaler: str = "") -> Iterator[Line]:
         owner = self._owner(resource, template)
         self._services.setdefault(owner.service, owner)
-        spec = _map(template, "spec")
+        spec = self._with_proxy(owner.namespace, template)
         pool = self.prices.pool_of(_map(spec, "nodeSelector")) if self.prices.pools else None
         cpu, cpu_parts = self._pod_request(resource, spec, "cpu")
         memory, memory_parts = self._pod_request(resource, spec, "memory")
@@ -322,6 +325,29 @@ class _Pricing:
         for volume in _list(spec, "volumes"):
             if claim := _map(_map(volume, "ephemeral"), "volumeClaimTemplate"):
                 yield from self._claim(resource, claim, count, scaler)
+
+    def _with_proxy(self, namespace: str, template: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The pod's spec, with the mesh's proxy where Istio injects one: by the pod's own label, else the namespace's.
+
+        In ambient mode there is none: the node's ztunnel is a DaemonSet, priced like any other.
+        """
+        spec, metadata = _map(template, "spec"), _map(template, "metadata")
+        around = self._namespace_labels.get(namespace, {})
+        wanted = _map(metadata, "labels").get("sidecar.istio.io/inject")
+        by_namespace = around.get("istio-injection") == "enabled" or (
+            "istio.io/rev" in around and "istio-injection" not in around
+        )
+        if spec.get("hostNetwork") or wanted == "false" or not (wanted == "true" or by_namespace):
+            return spec
+        annotations = _map(metadata, "annotations")
+        # As the injector's template has it: one annotation replaces all of the defaults.
+        requests = {
+            item: value
+            for item, name in (("cpu", "proxyCPU"), ("memory", "proxyMemory"))
+            if (value := annotations.get(f"sidecar.istio.io/{name}")) is not None
+        } or _PROXY
+        proxy = {"name": "istio-proxy", "resources": {"requests": requests}}
+        return {**spec, "containers": [*_list(spec, "containers"), proxy]}
 
     def _compute(self, item: Literal["cpu", "memory"], pool: str | None) -> Rate:
         if (rate := self._rates.get((item, pool))) is None:

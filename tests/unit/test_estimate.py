@@ -222,3 +222,32 @@ def test_a_bad_price_book_is_an_error_that_names_the_key(tmp_path: Path, old: st
     file.write_text(prices.DEFAULT.read_text().replace(old, new))
     with pytest.raises(UserError, match=message):
         prices.load(file)
+
+
+@pytest.mark.parametrize(
+    ("namespace_labels", "pod_labels", "annotations", "cores"),
+    [
+        ({"istio-injection": "enabled"}, {}, {}, "0.2"),
+        ({"istio.io/rev": "stable"}, {}, {}, "0.2"),
+        ({"istio.io/rev": "stable", "istio-injection": "disabled"}, {}, {}, "0.1"),
+        ({"istio-injection": "enabled"}, {"sidecar.istio.io/inject": "false"}, {}, "0.1"),
+        ({}, {"sidecar.istio.io/inject": "true"}, {}, "0.2"),
+        ({"istio-injection": "enabled"}, {}, {"sidecar.istio.io/proxyCPU": "250m"}, "0.35"),
+        ({"istio-injection": "enabled"}, {}, {"sidecar.istio.io/proxyMemory": "1Gi"}, "0.1"),
+        ({"istio.io/dataplane-mode": "ambient"}, {}, {}, "0.1"),
+        ({}, {}, {}, "0.1"),
+    ],
+)
+def test_the_proxy_of_a_mesh_is_paid_where_the_injector_adds_one(
+    namespace_labels: dict[str, str], pod_labels: dict[str, str], annotations: dict[str, str], cores: str
+) -> None:
+    space = recorded("Namespace", "shop", {"metadata": {"name": "shop", "labels": namespace_labels}})
+    pod = template(container("100m"), labels=pod_labels)
+    pod["metadata"]["annotations"] = annotations
+    total = priced(space, deployment("web", pod))
+    assert sum(line.quantity for line in total.lines if line.item == "cpu") == Decimal(cores)
+
+
+def test_a_pod_on_the_hosts_network_gets_no_proxy() -> None:
+    pod = template(container("100m"), labels={"sidecar.istio.io/inject": "true"}, hostNetwork=True)
+    assert [line.quantity for line in priced(deployment("web", pod)).lines] == [Decimal("0.1")]
