@@ -503,12 +503,16 @@ def test_filters_reach_the_api_and_the_rows(
 
 PODS_A_DAY = 334
 MEASURED = """
-import resource, sys, time
+import pathlib, resource, sys, time
 started = time.perf_counter()
 from cloudmart.cli import main
 sys.argv = ["cloudmart", "cost", *sys.argv[1:]]
 main()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+status = pathlib.Path("/proc/self/status")
+if status.exists():  # Linux counts in ru_maxrss what the parent held when it started this process
+    peak = int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
+else:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 print(f"{time.process_time():.2f} {time.perf_counter() - started:.2f} {peak:.0f}", file=sys.stderr)
 """
 
