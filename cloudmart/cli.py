@@ -7,7 +7,7 @@ import json
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cloudmart.cluster.local import ClusterInfo
     from cloudmart.finops.allocation import Client
     from cloudmart.finops.estimate import Estimate
+    from cloudmart.finops.tables import Document
     from cloudmart.preview.run import Against
 
 #: The checkout that this package belongs to.
@@ -491,7 +492,7 @@ def cost_command(
     """Show what ran and what it cost, from Kubecost or OpenCost."""
     from datetime import UTC, datetime
 
-    from cloudmart.finops import actual, cost_report, tables
+    from cloudmart.finops import actual, cost_report
 
     if ctx.invoked_subcommand is not None:
         given = [
@@ -515,17 +516,11 @@ def cost_command(
         trend=trend,
         payers=_payers(stack, root),
     )
-    if format_ == "text" and out is None:
-        tables.print_text(cost_report.document(report), sys.stdout)
-        return
-    make: dict[str, Callable[[], str]] = {
-        "text": lambda: tables.as_text(cost_report.document(report)),
+    others: dict[str, Callable[[], str]] = {
         "json": lambda: cost_report.as_json(report),
         "csv": lambda: cost_report.csv_text(report),
-        "markdown": lambda: tables.as_markdown(cost_report.document(report)),
-        "html": lambda: tables.as_html(cost_report.document(report)),
     }
-    _print_or_write(make[format_](), out)
+    _print_tables(cost_report.document(report), others, format_, out)
 
 
 @cost_command.command("estimate")
@@ -596,24 +591,18 @@ def cost_forecast(
     """Set the estimate of a stack beside what was billed for the same time, and say why they differ."""
     from datetime import UTC, datetime
 
-    from cloudmart.finops import cost_report, forecast, tables
+    from cloudmart.finops import cost_report, forecast
 
     client = _allocations(stack, context, url, service, timeout, root)
     span = client.window(window, datetime.now(UTC))
     with _traceback(debug):
         estimate = _estimate(stack, root)
     compared = forecast.compare(client, span, estimate, idle=idle)
-    if format_ == "text" and out is None:
-        tables.print_text(cost_report.forecast_document(compared), sys.stdout)
-        return
-    make: dict[str, Callable[[], str]] = {
-        "text": lambda: tables.as_text(cost_report.forecast_document(compared)),
+    others: dict[str, Callable[[], str]] = {
         "json": lambda: cost_report.forecast_json(compared),
         "csv": lambda: cost_report.forecast_csv(compared),
-        "markdown": lambda: tables.as_markdown(cost_report.forecast_document(compared)),
-        "html": lambda: tables.as_html(cost_report.forecast_document(compared)),
     }
-    _print_or_write(make[format_](), out)
+    _print_tables(cost_report.forecast_document(compared), others, format_, out)
 
 
 def _allocations(
@@ -680,6 +669,17 @@ def _filters(texts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
             raise UserError(f"--filter: found {text!r}; allowed: FIELD=VALUE[,VALUE], as namespace=shop")
         found[name] = (*found.get(name, ()), *values.split(","))
     return found
+
+
+def _print_tables(document: Document, others: Mapping[str, Callable[[], str]], format_: str, out: Path | None) -> None:
+    """Tables as text, Markdown or HTML; `others` are the formats that are no tables."""
+    from cloudmart.finops import tables
+
+    if format_ == "text" and out is None:
+        tables.print_text(document, sys.stdout)
+        return
+    makers = {"text": tables.as_text, "markdown": tables.as_markdown, "html": tables.as_html}
+    _print_or_write(others[format_]() if format_ in others else makers[format_](document), out)
 
 
 def _print_or_write(text: str, out: Path | None) -> None:
