@@ -1,0 +1,50 @@
+"""The ``cloudmart`` command. Thin: each function parses its options and calls one function of the package.
+
+What a command needs it imports when it runs: ``--help`` and ``config show`` answer without loading Pulumi.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cloudmart.cli import config, costs, deploy, local, preview, report, rightsize
+from cloudmart.errors import UserError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cloudmart")
+def cli() -> None:
+    """CloudMart: microservices on Kubernetes with Pulumi, and what they cost."""
+
+
+for _command in (
+    config.config,
+    costs.cost_command,
+    costs.prices_group,
+    deploy.down_command,
+    deploy.up_command,
+    local.local,
+    preview.preview_command,
+    preview.render_command,
+    report.report_command,
+    rightsize.rightsize_command,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Entry point: user errors become one message and their exit code, never a traceback."""
+    try:
+        cli.main(prog_name="cloudmart", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except UserError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,115 @@
+"""Options that several commands take, and whom those of costs ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import click
+
+from cloudmart.errors import UserError
+
+if TYPE_CHECKING:
+    from cloudmart.finops.allocation import Client
+
+_Command: TypeAlias = Callable[..., None]
+_Option: TypeAlias = Callable[[_Command], _Command]
+
+#: The checkout that this package belongs to.
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def stack_named(help_: str, *, required: bool = False) -> _Option:
+    return click.option("--stack", "-s", required=required, help=help_)
+
+
+def context_named(help_: str) -> _Option:
+    return click.option("--context", "-c", help=help_)
+
+
+def formats(*names: str) -> _Option:
+    """The formats of a command's output; the first is the default."""
+    return click.option("--format", "format_", type=click.Choice(names), default=names[0], show_default=True)
+
+
+def out_file(help_: str) -> _Option:
+    return click.option("--out", type=_FILE, help=help_)
+
+
+def usage_file(help_: str) -> _Option:
+    return click.option("--usage", "timeline", type=_FILE, help=help_)
+
+
+def _url(help_: str) -> _Option:
+    return click.option("--url", envvar="CLOUDMART_COST_URL", help=help_ + "[env: CLOUDMART_COST_URL]")
+
+
+STACK = stack_named("The stack: Pulumi.<stack>.yaml.", required=True)
+ROOT = click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=CHECKOUT,
+    help="Folder of the project, such as another checkout. [default: this repository]",
+)
+OUT = out_file("Write to this file.")
+DEBUG = click.option("--debug", is_flag=True, help="Show the traceback when the program itself fails.")
+CONTEXT = context_named("Context of your kubeconfig, where no stack names the cluster.")
+URL = _url("Address of Kubecost or OpenCost. ")
+SERVICE = click.option("--service", help="The Service to ask, NAMESPACE/NAME:PORT, where it is not found by itself.")
+
+
+def asking(command: _Command) -> _Command:
+    """The options that say whom to ask for allocations, and for when."""
+    options: list[_Option] = [
+        click.option("--window", default="7d", show_default=True, help="30m, 24h, 7d, today, month, or START,END."),
+        CONTEXT,
+        _url("Address of Kubecost or OpenCost; without it, the cluster's is found and asked through its API server.  "),
+        SERVICE,
+        click.option(
+            "--timeout", type=click.FloatRange(1, 3600), default=60, show_default=True, help="Seconds for a page."
+        ),
+        formats("text", "json", "csv", "markdown", "html"),
+        OUT,
+        ROOT,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def allocations(
+    stack: str | None,
+    context: str | None,
+    url: str | None,
+    service: str | None,
+    timeout: float,
+    root: Path,
+) -> Client:
+    """The Allocation API at an address, or of a stack's, a context's or kubectl's current cluster."""
+    from cloudmart.cluster import toolchain
+    from cloudmart.cluster.kubectl import Kubectl
+    from cloudmart.cluster.local import LocalCluster
+    from cloudmart.finops.allocation.client import Client
+    from cloudmart.finops.allocation.discovery import discover
+    from cloudmart.settings import load
+
+    if url is not None:
+        if service is not None:
+            raise UserError("cost: found --url and --service; allowed: one of them")
+        return Client.at(url, time_limit=timeout)
+    kubeconfig = None
+    if stack is not None and context is None:
+        context = load(stack, root).cluster.context
+        if context is None:
+            info = LocalCluster(root).status()
+            if not info.running or info.info is None:
+                raise UserError(
+                    f"stack {stack}: its cluster is the local one, which is not running; allowed: `cloudmart local "
+                    "start`, --context or --url"
+                )
+            kubeconfig = info.info.kubeconfig
+    kubectl = Kubectl(path=toolchain.kubectl(), kubeconfig=kubeconfig, context=context)
+    return discover(kubectl, service, time_limit=timeout)

@@ -1,0 +1,58 @@
+"""Where commands print and write."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback as traceback_
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cloudmart.errors import UserError
+
+if TYPE_CHECKING:
+    from cloudmart.finops.tables import Document
+
+
+def say(line: str) -> None:
+    """What goes on, beside the command's output."""
+    click.echo(line, err=True)
+
+
+@contextlib.contextmanager
+def traceback(wanted: bool) -> Iterator[None]:
+    """Where a user error was caused by the program's own, print that one's traceback too."""
+    try:
+        yield
+    except UserError as error:
+        if wanted and error.__cause__ is not None:
+            traceback_.print_exception(error.__cause__)
+        raise
+
+
+def write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise UserError(f"--out {file}: cannot be written: {error.strerror}") from None
+
+
+def print_or_write(text: str, out: Path | None) -> None:
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write(out, text)
+
+
+def print_tables(document: Document, others: Mapping[str, Callable[[], str]], format_: str, out: Path | None) -> None:
+    """Tables as text, Markdown or HTML; `others` are the formats that are no tables."""
+    from cloudmart.finops import tables
+
+    if format_ == "text" and out is None:
+        tables.print_text(document, sys.stdout)
+        return
+    makers = {"text": tables.as_text, "markdown": tables.as_markdown, "html": tables.as_html}
+    print_or_write(others[format_]() if format_ in others else makers[format_](document), out)

@@ -1,0 +1,43 @@
+"""``cloudmart config``: what the catalog and the stacks say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from cloudmart.cli._options import ROOT, STACK, formats
+
+
+@click.group()
+def config() -> None:
+    """What the catalog and the stacks say, merged and checked."""
+
+
+@config.command("show")
+@STACK
+@ROOT
+@formats("text", "json")
+def config_show(stack: str, root: Path, format_: str) -> None:
+    """Print the merged tree of a stack, and where each value came from."""
+    from cloudmart.settings import load_with_origins
+    from cloudmart.settings.show import leaves
+
+    found = list(leaves(load_with_origins(stack, root)))
+    if format_ == "json":
+        click.echo(json.dumps([{"path": path, "value": value, "origin": str(o)} for path, value, o in found], indent=2))
+        return
+    width = max(len(path) for path, _, _ in found)
+    for path, value, origin in found:
+        click.echo(f"{path:<{width}}  {json.dumps(value, ensure_ascii=False)}  # {origin}")
+
+
+@config.command("schema")
+@click.argument("document", type=click.Choice(["catalog", "stack"]), default="catalog")
+def config_schema(document: Literal["catalog", "stack"]) -> None:
+    """Print the JSON Schema of catalog.yaml or of Pulumi.<stack>.yaml; schemas/ holds the committed copies."""
+    from cloudmart.settings.schema import json_schema
+
+    click.echo(json.dumps(json_schema(document), indent=2))

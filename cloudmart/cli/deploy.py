@@ -1,0 +1,73 @@
+"""``cloudmart up`` and ``down``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from cloudmart.cli._options import DEBUG, ROOT, STACK, context_named
+from cloudmart.cli._output import say, traceback
+from cloudmart.errors import UserError
+
+_CONTEXT = context_named("Context of your kubeconfig. [default: the stack's own; without one, the local cluster]")
+
+
+@click.command("up")
+@STACK
+@_CONTEXT
+@ROOT
+@DEBUG
+def up_command(stack: str, context: str | None, root: Path, debug: bool) -> None:
+    """Deploy a stack and wait until all of it is available.
+
+    With a Pulumi CLI this is `pulumi up` with the policy pack. Without one, the program's objects are applied as they
+    are, for trying out.
+    """
+    from rich.console import Console
+
+    from cloudmart.cluster.local import SIMULATED
+    from cloudmart.deploy import table, up
+
+    with traceback(debug):
+        deployed = up.up(stack, context, root, say)
+    table.print_table(deployed, Console())
+    kubectl = deployed.target.kubectl
+    variables = dict(deployed.environment)
+    if kubectl.kubeconfig is not None:
+        variables["KUBECONFIG"] = str(kubectl.kubeconfig)
+        click.echo(SIMULATED[0].upper() + SIMULATED[1:] + ".")
+    click.echo("Next:")
+    for name, value in sorted(variables.items()):
+        click.echo(f"  export {name}={shlex.quote(value)}")
+    in_context = f" --context {shlex.quote(kubectl.context)}" if kubectl.context else ""
+    click.echo(f"  {shlex.quote(str(kubectl.path))}{in_context} -n {deployed.settings.namespace.name} get pods,hpa")
+    if deployed.environment:
+        click.echo(f"  pulumi -C .local/pulumi preview -s {stack}")
+    click.echo(f"  make down STACK={stack}" + (f" CONTEXT={shlex.quote(context)}" if context else ""))
+
+
+@click.command("down")
+@STACK
+@_CONTEXT
+@ROOT
+@click.option("--delete-data", is_flag=True, help="Delete the namespace and the volume claims in it as well.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@DEBUG
+def down_command(stack: str, context: str | None, root: Path, delete_data: bool, yes: bool, debug: bool) -> None:
+    """Take a stack away again. Data is kept unless --delete-data says otherwise."""
+    from cloudmart.deploy import up
+
+    if not yes:
+        what = f"Take stack {stack} away from {context or 'its cluster'}"
+        if delete_data and (claims := up.data_at_risk(stack, context, root, say)):
+            what += f" and delete the data in {', '.join(claims)}"
+        if not sys.stdin.isatty():
+            raise UserError("down: found no terminal to ask at; allowed: --yes, which says that you mean it")
+        click.confirm(what + "?", abort=True, err=True)
+    with traceback(debug):
+        left = up.down(stack, context, root, say, delete_data=delete_data)
+    if left:
+        click.echo(f"Kept: {', '.join(left)}. `cloudmart down --stack {stack} --delete-data` deletes them too.")

@@ -1,0 +1,139 @@
+"""``cloudmart local``: the local cluster."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from cloudmart.cli._options import ROOT, formats, stack_named
+from cloudmart.cli._output import say, write
+from cloudmart.errors import UserError
+
+if TYPE_CHECKING:
+    from cloudmart.cluster.local import ClusterInfo
+
+
+@click.group()
+def local() -> None:
+    """The local cluster: a real Kubernetes API with simulated pods."""
+
+
+_RUNTIME = click.option(
+    "--runtime",
+    type=click.Choice(["binary", "kind"]),
+    default="binary",
+    show_default=True,
+    help="binary: processes on this machine, pods simulated. kind: containers with real pods; needs Docker or Podman.",
+)
+
+
+@local.command("start")
+@_RUNTIME
+def local_start(runtime: Literal["binary", "kind"]) -> None:
+    """Make the cluster or start it again; does nothing where it runs."""
+    from cloudmart.cluster.local import LocalCluster
+
+    _show_cluster(LocalCluster().start(say, runtime), runtime)
+
+
+@local.command("stop")
+def local_stop() -> None:
+    """Stop the cluster; what it holds stays."""
+    from cloudmart.cluster.local import LocalCluster
+
+    LocalCluster().stop()
+
+
+@local.command("reset")
+@_RUNTIME
+def local_reset(runtime: Literal["binary", "kind"]) -> None:
+    """Delete the cluster with everything it holds and make it anew."""
+    from cloudmart.cluster.local import LocalCluster
+
+    _show_cluster(LocalCluster().reset(say, runtime), runtime)
+
+
+@local.command("status")
+@formats("text", "json")
+def local_status(format_: str) -> None:
+    """Say what runs and where."""
+    from cloudmart.cluster.local import LocalCluster
+
+    status = LocalCluster().status()
+    if format_ == "json":
+        click.echo(json.dumps(status.as_json(), indent=2))
+        return
+    click.echo("running" if status.running else "not running: `cloudmart local start` starts it")
+    if status.info is not None:
+        click.echo(f"  server      {status.info.server} ({status.info.version})")
+        click.echo(f"  kubeconfig  {status.info.kubeconfig}")
+        click.echo(f"  nodes       {', '.join(status.nodes)}")
+    for component in status.components:
+        ports = ", ".join(map(str, component.ports))
+        click.echo(f"  {'up  ' if component.pid is not None else 'DOWN'}  {component.name} (port {ports})")
+
+
+def _show_cluster(info: ClusterInfo, runtime: str) -> None:
+    from cloudmart.cluster.local import SIMULATED
+
+    click.echo(f"Kubernetes {info.version} at {info.server}")
+    if runtime == "binary":
+        click.echo(SIMULATED[0].upper() + SIMULATED[1:] + ".")
+    click.echo(f"export KUBECONFIG={info.kubeconfig}")
+
+
+@local.command("load")
+@stack_named("The stack: Pulumi.<stack>.yaml; it must be up.", required=True)
+@ROOT
+@click.option(
+    "--profile",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="YAML file with the load of each service. [default: what follows from the catalog's `traffic`]",
+)
+@click.option("--speed", default="60x", show_default=True, help="How much faster than the clock the day passes.")
+@click.option("--seed", default=1, show_default=True, help="The same seed, the same load.")
+@click.option("--hours", type=click.FloatRange(0.1, 24 * 14), default=24, show_default=True, help="Of the load's time.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Timeline as JSON, and beside it a picture. [default: .local/load/<stack>.json]",
+)
+def local_load(
+    stack: str, root: Path, profile: Path | None, speed: str, seed: int, hours: float, out: Path | None
+) -> None:
+    """Let a day of load pass over the simulated pods, and watch what the cluster makes of it."""
+    from cloudmart.cluster import load as load_
+    from cloudmart.cluster import toolchain
+    from cloudmart.cluster.kubectl import Kubectl
+    from cloudmart.cluster.local import LocalCluster
+    from cloudmart.finops import prices
+    from cloudmart.finops.rightsize import monthly
+    from cloudmart.settings import load
+
+    factor = load_.speed(speed)
+    settings = load(stack, root)
+    book = prices.of_stack(settings.prices, root)
+    found = load_.from_settings(settings) if profile is None else load_.read_profile(profile)
+    cluster = LocalCluster(root)
+    if not cluster.is_running():
+        raise UserError("local cluster: not running; `cloudmart local start` starts it")
+    driver = load_.Driver(
+        kubectl=Kubectl(path=toolchain.kubectl(), kubeconfig=cluster.kubeconfig),
+        settings=settings,
+        profile=found,
+        price=lambda cores, size: monthly(book.effective, cores, size),
+        currency=book.currency,
+    )
+    for line in load_.slow_autoscalers(settings, factor):
+        say(line)
+    file = out or root / ".local" / "load" / f"{stack}.json"
+    load_.prepare(file)
+    timeline = driver.run(speed=factor, seed=seed, minutes=hours * 60, progress=say)
+    load_.save(timeline, file)
+    write(picture := file.with_suffix(".svg"), load_.replicas_chart(timeline))
+    load_.print_summary(timeline, sys.stdout)
+    click.echo(f"{file}\n{picture}")

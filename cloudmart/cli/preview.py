@@ -1,0 +1,112 @@
+"""``cloudmart preview`` and ``render``: what a stack declares, without a cluster, engine or network."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cloudmart.cli._options import DEBUG, ROOT, STACK, formats, out_file
+from cloudmart.cli._output import print_or_write, say, traceback
+from cloudmart.errors import UserError
+
+if TYPE_CHECKING:
+    from cloudmart.preview.run import Against
+
+
+@click.command("preview")
+@STACK
+@ROOT
+@formats("text", "json", "markdown")
+@out_file("Write the report to this file.")
+@click.option(
+    "--policy-config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Configuration of the policy pack. [default: policy/config/<stack>.json]",
+)
+@click.option("--base", metavar="REF", help="Compare with this branch, tag or commit: what changes, and what it costs.")
+@click.option(
+    "--against",
+    metavar="state|FILE",
+    help="Compare with what Pulumi has deployed: `state` asks the Pulumi CLI, a file is what `pulumi stack export` "
+    "printed.",
+)
+@click.option(
+    "--plan",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Price the plan that `pulumi preview --json` printed into this file.",
+)
+@DEBUG
+def preview_command(
+    stack: str,
+    root: Path,
+    format_: str,
+    out: Path | None,
+    policy_config: Path | None,
+    base: str | None,
+    against: str | None,
+    plan: Path | None,
+    debug: bool,
+) -> None:
+    """Show what a stack declares, what is wrong with it and what it costs: no cluster, engine or network.
+
+    Exit status: 0 clean, 1 mandatory policy violations or errors in objects, 2 bad input.
+    """
+    from cloudmart.preview import report, run
+
+    with traceback(debug):
+        compared = _compared_with(stack, root, base, against, plan)
+        result = run.preview(stack, root, policy_config=policy_config, against=compared)
+    if format_ == "text" and out is None:
+        report.print_text(result, sys.stdout)
+    else:
+        text = {"text": report.as_text, "json": report.as_json, "markdown": report.as_markdown}[format_](result)
+        print_or_write(text, out)
+    sys.exit(result.exit_code)
+
+
+def _compared_with(stack: str, root: Path, base: str | None, against: str | None, plan: Path | None) -> Against | None:
+    from cloudmart.preview import stored
+    from cloudmart.preview.run import Against
+
+    given = [f"--{name}" for name, value in (("base", base), ("against", against), ("plan", plan)) if value is not None]
+    if len(given) > 1:
+        raise UserError(f"preview: found {' and '.join(given)}; allowed: one of them")
+    if base is not None:
+        return Against(base=base)
+    if plan is not None:
+        return Against(plan=stored.read(plan, "--plan"), source=f"--plan {plan.name}")
+    if against is None:
+        return None
+    if against != "state":
+        file = Path(against)
+        if not file.is_file():
+            raise UserError(f"--against: found {against!r}, which is no file; allowed: state, or a file with a state")
+        return Against(state=stored.read(file, "--against"), source=f"the state in {file.name}")
+    from cloudmart.deploy.engine import Engine, NoCli, find_cli
+
+    command = find_cli(root)
+    if isinstance(command, NoCli):
+        raise UserError(
+            f"--against state: {command.reason}; allowed: a file that `pulumi stack export` wrote elsewhere"
+        )
+    return Against(state=Engine(command, root, stack, kubeconfig=None).state(), source="Pulumi's state")
+
+
+@click.command("render")
+@STACK
+@ROOT
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the manifests.")
+@DEBUG
+def render_command(stack: str, root: Path, out: Path, debug: bool) -> None:
+    """Write a stack's manifests, one file an object, for GitOps; without Secrets, which hold values made elsewhere."""
+    from cloudmart.preview import recorder, render
+
+    with traceback(debug):
+        recording = recorder.record(stack, root)
+    result = render.render(recording, out)
+    for line in result.left_out:
+        say(f"left out: {line}")
+    say(f"{len(result.files)} files in {out}, {len(result.removed)} old ones removed")

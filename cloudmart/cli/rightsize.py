@@ -1,0 +1,103 @@
+"""``cloudmart rightsize``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from cloudmart.cli._options import (
+    CONTEXT,
+    DEBUG,
+    ROOT,
+    SERVICE,
+    STACK,
+    URL,
+    allocations,
+    formats,
+    usage_file,
+)
+from cloudmart.cli._output import say, traceback
+
+
+@click.command("rightsize")
+@STACK
+@ROOT
+@usage_file("A timeline that `cloudmart local load` wrote, instead of a cluster's usage.")
+@click.option("--prometheus", help="URL of a Prometheus: single pods' peaks and memory kills, in steps of minutes.")
+@click.option("--window", default="14d", show_default=True, help="Of the usage, up to now.")
+@URL
+@SERVICE
+@CONTEXT
+@click.option(
+    "--vpa",
+    type=click.File(encoding="utf-8"),
+    help="What `kubectl get vpa --output=json` prints: nothing below its lower bounds is recommended.",
+)
+@click.option(
+    "--min-data", default="24h", show_default=True, help="Below this much usage a service gets no recommendation."
+)
+@click.option("--write", is_flag=True, help="Write the changes into Pulumi.<stack>.yaml.")
+@formats("text", "json", "markdown")
+@DEBUG
+def rightsize_command(
+    stack: str,
+    root: Path,
+    timeline: Path | None,
+    prometheus: str | None,
+    window: str,
+    url: str | None,
+    service: str | None,
+    context: str | None,
+    vpa: TextIO | None,
+    min_data: str,
+    write: bool,
+    format_: str,
+    debug: bool,
+) -> None:
+    """Requests, limits and autoscaling targets from what was used, with what they save and risk.
+
+    Usage comes from Kubecost or OpenCost, unless --prometheus or --usage names something else.
+
+    Exit status: 0, also where there is nothing to change; 1 where the change breaks a policy or the quota, and is not
+    written; 2 bad input.
+    """
+    from datetime import UTC, datetime
+
+    from cloudmart.cluster import load as load_
+    from cloudmart.finops import prometheus as prometheus_
+    from cloudmart.finops import rightsize, tables
+    from cloudmart.finops import usage as usage_
+    from cloudmart.preview import rightsizing
+    from cloudmart.settings import edit, load, stack_file
+
+    least = rightsize.duration(min_data, "--min-data")
+    settings = load(stack, root)
+    namespace = settings.namespace.name
+    if timeline is not None:
+        used = rightsize.from_run(load_.read_timeline(timeline))
+    elif prometheus is not None:
+        minutes = rightsize.duration(window, "--window")
+        used = prometheus_.usage(prometheus, namespace, settings.services, minutes=minutes)
+    else:
+        client, now = allocations(stack, context, url, service, 60, root), datetime.now(UTC)
+        used = usage_.from_allocations(client, client.window(window, now), now, namespace, settings.services)
+    if vpa is not None:
+        used = rightsize.with_vpa(used, vpa.read(), f"--vpa {vpa.name}")
+    with traceback(debug):
+        proposal = rightsizing.propose(stack, root, used, least_minutes=least)
+    if format_ == "json":
+        click.echo(rightsizing.as_json(proposal))
+    elif format_ == "markdown":
+        click.echo(rightsizing.as_markdown(proposal), nl=False)
+    else:
+        tables.print_text(rightsizing.document(proposal), sys.stdout)
+        if proposal.diff and not write:
+            click.echo("\n" + proposal.diff, nl=False)
+    if proposal.refused:
+        sys.exit(1)
+    if write:
+        written = edit.write(stack, root, proposal.changes)
+        say(f"{stack_file(stack)}: {'written' if written else 'nothing to change'}")
