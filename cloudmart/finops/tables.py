@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from cloudmart.finops.markdown import quiet
+
 _PLAIN_WIDTH = 200
 _GAP = 2
 _NARROWEST_NAME = 12
@@ -75,15 +77,15 @@ def as_text(document: Document) -> str:
 
 def as_markdown(document: Document) -> str:
     """GitHub's Markdown."""
-    lines = [f"## {_markdown(document.title)}", "", *(f"{_markdown(line)}  " for line in document.lead), ""]
+    lines = [f"## {quiet(document.title)}", "", *(f"{quiet(line)}  " for line in document.lead), ""]
     for table in document.tables:
-        lines += [f"### {_markdown(table.title)}", ""]
-        lines.append("| " + " | ".join(_markdown(column.name) for column in table.columns) + " |")
+        lines += [f"### {quiet(table.title)}", ""]
+        lines.append("| " + " | ".join(quiet(column.name) for column in table.columns) + " |")
         lines.append("| " + " | ".join("---:" if column.number else "---" for column in table.columns) + " |")
         rows = [*table.rows, *([table.total] if table.total else [])]
-        lines += ["| " + " | ".join(map(_markdown, row)) + " |" for row in rows]
+        lines += ["| " + " | ".join(map(quiet, row)) + " |" for row in rows]
         lines.append("")
-    lines += [f"- {_markdown(note)}" for note in document.notes]
+    lines += [f"- {quiet(note)}" for note in document.notes]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -165,14 +167,6 @@ def _html_row(tag: str, cells: Sequence[str], columns: Sequence[Column]) -> str:
         )
         + "</tr>"
     )
-
-
-def _markdown(text: str) -> str:
-    """Text that cannot end a table's cell, open a tag, a link or a mention."""
-    escaped = " ".join(text.split()).replace("\\", "\\\\").replace("&", "&amp;").replace("@", "@\N{ZERO WIDTH SPACE}")
-    for character in "|<>[]*_`#~!":
-        escaped = escaped.replace(character, f"\\{character}")
-    return escaped
 
 
 def _cell(value: object) -> object:

@@ -15,6 +15,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cloudmart.finops.estimate import Range
+from cloudmart.finops.markdown import contained
 from cloudmart.preview import delta_report, schema
 from cloudmart.preview.policy import Violation
 from cloudmart.preview.recorder import Recorded, Recording
@@ -105,23 +106,23 @@ def as_markdown(result: PreviewResult) -> str:
         *_markdown_table("Service", estimate.by_service),
     ]
     if result.budgets and result.delta is None:
-        lines += [f"- budget {_cell(one.name)} {one.state}: {_cell(one.sentence())}" for one in result.budgets]
+        lines += [f"- budget {contained(one.name)} {one.state}: {contained(one.sentence())}" for one in result.budgets]
         lines += [""]
     if result.violations:
         lines += ["### Policy violations", ""]
         lines += [
-            f"- **{v.level}** `{_code(v.rule)}` on `{_code(_where(v.urn))}`: {_cell(v.message)}"
+            f"- **{v.level}** `{_code(v.rule)}` on `{_code(_where(v.urn))}`: {contained(v.message)}"
             for v in result.violations
         ]
         lines += [""]
     if result.errors:
         lines += ["### Errors", ""]
-        lines += [f"- `{_code(_where(e.urn))}` `{_code(e.path)}`: {_cell(e.message)}" for e in result.errors]
+        lines += [f"- `{_code(_where(e.urn))}` `{_code(e.path)}`: {contained(e.message)}" for e in result.errors]
         lines += [""]
     kinds = Counter(r.kind or r.type.rsplit(":", 1)[-1] for r in result.recording.resources if r.custom)
     lines += ["<details><summary>Resources and notes</summary>", ""]
-    lines += [f"- {count} x {_cell(kind)}" for kind, count in sorted(kinds.items())]
-    lines += [f"- {_cell(note)}" for note in (*schema.summary(result.schema), *estimate.notes)]
+    lines += [f"- {count} x {contained(kind)}" for kind, count in sorted(kinds.items())]
+    lines += [f"- {contained(note)}" for note in (*schema.summary(result.schema), *estimate.notes)]
     lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
 
@@ -132,12 +133,19 @@ def _markdown_delta(result: PreviewResult) -> list[str]:
         return []
     first, second, *others = delta_report.summary(delta, result.budgets)
     changes, left = delta_report.shown(delta)
-    lines = [f"### {_cell(first)}", "", f"**{_cell(second)}**", "", *(f"- {_cell(line)}" for line in others), ""]
+    lines = [
+        f"### {contained(first)}",
+        "",
+        f"**{contained(second)}**",
+        "",
+        *(f"- {contained(line)}" for line in others),
+        "",
+    ]
     if changes:
         lines += ["| | Resource | a month | what |", "| --- | --- | ---: | --- |"]
     for change in changes:
         cost, what = delta_report.money(change.monthly), delta_report.touched(change)
-        lines.append(f"| {change.op} | {_cell(change.title)} | {cost} | {_cell(what)} |")
+        lines.append(f"| {change.op} | {contained(change.title)} | {cost} | {contained(what)} |")
     if left:
         lines.append(f"| | and {left} more | | |")
     return [*lines, ""]
@@ -250,7 +258,7 @@ def _markdown_table(heading: str, groups: Mapping[str, Range]) -> list[str]:
     return [
         f"| {heading} | min | expected | max |",
         "| --- | ---: | ---: | ---: |",
-        *(f"| {_cell(n)} | {_money(a.min)} | {_money(a.expected)} | {_money(a.max)} |" for n, a in groups.items()),
+        *(f"| {contained(n)} | {_money(a.min)} | {_money(a.expected)} | {_money(a.max)} |" for n, a in groups.items()),
         "",
     ]
 
@@ -272,14 +280,6 @@ def _json_money(amount: Range) -> dict[str, float]:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _cell(text: str) -> str:
-    """Text in Markdown that cannot end a table's cell, open a tag or link."""
-    escaped = _one_line(text).replace("\\", "\\\\")
-    for character in "|<>[]*_`":
-        escaped = escaped.replace(character, f"\\{character}")
-    return escaped
 
 
 def _code(text: str) -> str:

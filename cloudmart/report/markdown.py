@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from cloudmart.finops.markdown import literal
 from cloudmart.finops.tables import Table
 from cloudmart.report.sections import Content, Section
-from cloudmart.report.text import markdown, printable
+from cloudmart.report.text import printable
 
 LIMIT = 65_536
 """GitHub's for a comment, in characters. Held here in bytes, of which there are never fewer."""
@@ -37,35 +38,35 @@ def summary(content: Content) -> str:
 
 
 def _head(content: Content) -> Iterator[str]:
-    yield f"## {markdown(content.title)}"
+    yield f"## {literal(content.title)}"
     yield ""
     yield "| | | |"
     yield "| --- | ---: | --- |"
     for fact in content.facts:
-        value = f"{_MARKS.get(fact.tone, '')}**{markdown(fact.value)}**"
-        yield f"| {markdown(fact.label)} | {value} | {markdown(fact.detail)} |"
+        value = f"{_MARKS.get(fact.tone, '')}**{literal(fact.value)}**"
+        yield f"| {literal(fact.label)} | {value} | {literal(fact.detail)} |"
     yield ""
     for line in content.lead:
-        yield markdown(line)
+        yield literal(line)
     yield ""
 
 
 def _section(section: Section) -> Iterator[str]:
     if not (section.tables or section.diagram or section.diff) and len(section.lead) == 1:
-        yield f"\n**{markdown(section.title)}:** {markdown(section.lead[0])}\n"
+        yield f"\n**{literal(section.title)}:** {literal(section.lead[0])}\n"
         return
     folded = section.ident not in _OPEN
     yield (
-        f"\n<details><summary>{markdown(section.title)}</summary>\n" if folded else f"\n### {markdown(section.title)}\n"
+        f"\n<details><summary>{literal(section.title)}</summary>\n" if folded else f"\n### {literal(section.title)}\n"
     )
-    yield from (f"- {markdown(line)}" for line in section.lead)
+    yield from (f"- {literal(line)}" for line in section.lead)
     if section.diagram:
         yield f"\n```mermaid\n{section.diagram}\n```"
     for table in section.tables:
         yield ""
         yield from _table(table, titled=len(section.tables) > 1)
     yield ""
-    yield from (f"- {markdown(line)}" for line in section.notes)
+    yield from (f"- {literal(line)}" for line in section.notes)
     if section.diff:
         yield from _diff(section.diff)
     yield "\n</details>\n" if folded else ""
@@ -73,7 +74,7 @@ def _section(section: Section) -> Iterator[str]:
 
 def _table(table: Table, *, titled: bool) -> Iterator[str]:
     if titled:
-        yield f"**{markdown(table.title)}**\n"
+        yield f"**{literal(table.title)}**\n"
     yield _row([column.name for column in table.columns])
     yield _row(["---:" if column.number else "---" for column in table.columns], raw=True)
     for row in table.rows[:ROWS]:
@@ -81,11 +82,11 @@ def _table(table: Table, *, titled: bool) -> Iterator[str]:
     if (more := len(table.rows) - ROWS) > 0:
         yield _row([f"and {more} more", *[""] * (len(table.columns) - 1)])
     if table.total:
-        yield _row([f"**{markdown(cell)}**" if cell else "" for cell in table.total], raw=True)
+        yield _row([f"**{literal(cell)}**" if cell else "" for cell in table.total], raw=True)
 
 
 def _row(cells: Sequence[str], *, raw: bool = False) -> str:
-    return "| " + " | ".join(cells if raw else map(markdown, cells)) + " |"
+    return "| " + " | ".join(cells if raw else map(literal, cells)) + " |"
 
 
 def _diff(diff: str) -> Iterator[str]:

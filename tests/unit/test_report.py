@@ -27,13 +27,13 @@ from cloudmart.finops import actual, forecast
 from cloudmart.finops.allocation import Client
 from cloudmart.finops.allocation.saved import Saved
 from cloudmart.finops.estimate import Range
+from cloudmart.finops.markdown import literal as escaped
 from cloudmart.finops.tables import Column, Table
 from cloudmart.preview.recorder import HOME
 from cloudmart.report import charts, html, markdown, wiring
 from cloudmart.report.charts import Chart, Series
 from cloudmart.report.gather import Report, Source, gather
 from cloudmart.report.sections import Content, Fact, Section, content
-from cloudmart.report.text import markdown as escaped
 from cloudmart.report.wiring import Mark, Wiring
 from cloudmart.settings import load, stacks
 from tests.unit.allocation_api import ANSWERS, Reply, recorded, serving
