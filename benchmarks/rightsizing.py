@@ -27,7 +27,7 @@ from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.load import DAY, Driver, Point, Profile, Timeline
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import applyset
-from cloudmart.deploy.up import wait_until_available, without_helm
+from cloudmart.deploy.up import wait_until_available
 from cloudmart.finops import prices
 from cloudmart.finops.estimate import estimate
 from cloudmart.finops.rightsize import Sample, Usage, from_run, monthly, recommend, simulate
@@ -38,6 +38,7 @@ from cloudmart.settings import Bytes, Cpu, Settings, load
 from cloudmart.settings.edit import Change, write
 
 STACK = "dev"
+WITHOUT_KUBECOST = {"cloudmart:kubecost": {"enabled": False}}
 FACTOR = 4
 WARM_UP = 30
 """Seconds: two scrapes of metrics-server and a sync of the autoscalers."""
@@ -126,7 +127,7 @@ def scaled(profile: Profile, factor: Decimal) -> Profile:
 def deploy(cases: list[Case]) -> None:
     """As `cloudmart up` does without a Pulumi CLI; Kubecost is no part of the question."""
     # Recording a program changes the process, so it is not done beside anything.
-    recordings = [without_helm(record(STACK, case.root)) for case in cases]
+    recordings = [record(STACK, case.root, overrides=WITHOUT_KUBECOST) for case in cases]
     namespaces = [load(STACK, case.root).namespace.name for case in cases]
 
     def one(case: Case, recording: Recording, namespace: str) -> None:
@@ -252,7 +253,7 @@ def page(cases: list[Case], minutes: float, seed: int, seconds: float) -> str:
 
 def stores_cost(root: Path) -> float:
     services = load(STACK, root).services
-    costs = estimate(without_helm(record(STACK, root)).resources, BOOK).by_service
+    costs = estimate(record(STACK, root, overrides=WITHOUT_KUBECOST).resources, BOOK).by_service
     return float(sum(cost.expected for name, cost in costs.items() if name not in services))
 
 

@@ -9,33 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cloudmart.settings.base import Resources
 from cloudmart.settings.kubecost import KubecostSettings
+from components.labels import cost_labels
+from components.layer import resources
 
 #: Name of the release; the charts build their Services' names from it.
 RELEASE = "kubecost"
-
-#: Keys of labels that the charts may set on their pods. Others, such as ``app``, are part of their selectors.
-COST_LABELS = ("project", "team", "cost-center")
 
 # Kubecost stores label names with underscores, and looks them up so.
 _CONCEPTS = {"department_label": "cost_center", "team_label": "team", "product_label": "project"}
 
 # Keeps the cost history when the release goes; the namespace must stay for that.
 _KEEP = {"helm.sh/resource-policy": "keep"}
-
-
-def resources(amounts: Resources) -> dict[str, dict[str, str]]:
-    """A container's ``resources``."""
-    return {
-        kind: {"cpu": str(part.cpu), "memory": str(part.memory)}
-        for kind, part in (("requests", amounts.requests), ("limits", amounts.limits))
-    }
-
-
-def cost_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """Those of `labels` that say who pays."""
-    return {key: labels[key] for key in COST_LABELS}
 
 
 def kubecost_values(settings: KubecostSettings, *, cluster_id: str, labels: Mapping[str, str]) -> dict[str, Any]:

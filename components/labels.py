@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
+
+#: The labels that costs are grouped by. Charts may set these on their pods; others, such as ``app``, are part of their
+#: selectors.
+COST_LABELS = ("project", "team", "cost-center")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +53,8 @@ class Labels:
     def with_component(self, component: str) -> Self:
         """The same, for another part of the same application."""
         return replace(self, component=component)
+
+
+def cost_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Those of `labels` that say who pays."""
+    return {key: labels[key] for key in COST_LABELS}

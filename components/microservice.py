@@ -61,7 +61,7 @@ from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.networking.v1 import NetworkPolicy, NetworkPolicySpecArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
 
-from cloudmart.settings import Image, Probe, ScalingPolicy
+from cloudmart.settings import Image, Party, Probe, ScalingPolicy
 from cloudmart.settings import Service as ServiceSettings
 from components import network, placeholder
 from components.connection import Connection
@@ -78,11 +78,13 @@ class MicroserviceArgs:
 
     settings: ServiceSettings
     namespace: pulumi.Input[str]
+    #: The namespace's name as the settings have it.
+    home: str
     labels: Labels
     #: The other end of each declared need.
     connections: Sequence[Connection]
-    #: The services that declare a need of this one.
-    callers: Sequence[str]
+    #: Who may call it: the services that declare a need of it, and the gateway where it has routes.
+    callers: Sequence[Party]
     priority_class: pulumi.Input[str]
     placeholder_image: Image
 
@@ -179,7 +181,7 @@ class Microservice(pulumi.ComponentResource):
             spec=NetworkPolicySpecArgs(
                 pod_selector=LabelSelectorArgs(match_labels=labels.selector),
                 policy_types=["Ingress", "Egress"],
-                ingress=network.ingress_from(args.callers, [settings.container_port]),
+                ingress=network.ingress_from(args.callers, [settings.container_port], args.home),
                 egress=[network.egress_to(connection) for connection in args.connections],
             ),
             opts=child,

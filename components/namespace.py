@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 import pulumi
 from pulumi_kubernetes.core.v1 import (
@@ -26,6 +27,8 @@ from pulumi_kubernetes.networking.v1 import (
 from cloudmart.settings.service import Cluster
 from components.labels import Labels
 
+PodSecurity: TypeAlias = Literal["restricted", "baseline", "privileged"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class GuardedNamespaceArgs:
@@ -38,13 +41,18 @@ class GuardedNamespaceArgs:
     limit_range: Mapping[str, Mapping[str, str]]
     #: Leaves the namespace in the cluster when the stack is destroyed: deleting it would delete every claim in it.
     retain: bool = False
+    #: The Pod Security Standard that is enforced. Anything but ``restricted`` needs a reason where it is asked for.
+    pod_security: PodSecurity = "restricted"
+    #: Labels besides those that every object carries, such as the mesh's.
+    more_labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class GuardedNamespace(pulumi.ComponentResource):
     """``cloudmart:namespace:GuardedNamespace``
 
-    Namespace that enforces Pod Security ``restricted``, ResourceQuota ``<name>-quota``, LimitRange ``<name>-limits``,
-    NetworkPolicies ``default-deny`` (both ways) and ``allow-dns`` (egress to the cluster's DNS).
+    Namespace that enforces a Pod Security Standard (``restricted`` unless told otherwise), ResourceQuota
+    ``<name>-quota``, LimitRange ``<name>-limits``, NetworkPolicies ``default-deny`` (both ways) and ``allow-dns``
+    (egress to the cluster's DNS).
     """
 
     #: Name of the namespace; resources that use it wait for it.
@@ -58,11 +66,13 @@ class GuardedNamespace(pulumi.ComponentResource):
             f"pod-security.kubernetes.io/{mode}{suffix}": value
             for mode in ("enforce", "warn", "audit")
             # Pinned, so that an upgrade of the cluster does not tighten the rules under running workloads.
-            for suffix, value in (("", "restricted"), ("-version", version))
+            for suffix, value in (("", args.pod_security), ("-version", version))
         }
         namespace = Namespace(
             name,
-            metadata=ObjectMetaArgs(name=args.name, labels=args.labels.metadata | pod_security),
+            metadata=ObjectMetaArgs(
+                name=args.name, labels=args.labels.metadata | pod_security | dict(args.more_labels)
+            ),
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=args.retain),
         )
         self.namespace = namespace.metadata.apply(lambda metadata: str(metadata.name))

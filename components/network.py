@@ -13,6 +13,7 @@ from pulumi_kubernetes.networking.v1 import (
     NetworkPolicyPortArgs,
 )
 
+from cloudmart.settings import Party
 from components.connection import Connection
 
 #: The internet, without what is private (RFC 1918, RFC 6598), loopback or link-local; cloud metadata services are among
@@ -45,9 +46,21 @@ def egress_to(connection: Connection) -> NetworkPolicyEgressRuleArgs:
     return NetworkPolicyEgressRuleArgs(to=peers, ports=tcp(connection.port))
 
 
-def ingress_from(callers: Iterable[str], ports: Sequence[int]) -> list[NetworkPolicyIngressRuleArgs]:
+def party(of: Party, own_namespace: str) -> NetworkPolicyPeerArgs:
+    """The pods of one end of an edge, as a policy in `own_namespace` names them."""
+    elsewhere = None
+    if of.namespace != own_namespace:
+        elsewhere = LabelSelectorArgs(match_labels={"kubernetes.io/metadata.name": of.namespace})
+    return NetworkPolicyPeerArgs(
+        namespace_selector=elsewhere, pod_selector=LabelSelectorArgs(match_labels=dict(of.pod_labels))
+    )
+
+
+def ingress_from(
+    callers: Iterable[Party], ports: Sequence[int], own_namespace: str
+) -> list[NetworkPolicyIngressRuleArgs]:
     """What lets the declared callers in; no rule at all, which means nobody, where there is none."""
-    peers = [pods({"app": caller}) for caller in callers]
+    peers = [party(caller, own_namespace) for caller in callers]
     if not peers:
         return []
     return [NetworkPolicyIngressRuleArgs(from_=peers, ports=[port for number in ports for port in tcp(number)])]

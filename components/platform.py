@@ -8,7 +8,7 @@ from typing import Any
 
 import pulumi
 
-from cloudmart.settings import Criticality, Settings
+from cloudmart.settings import Criticality, Party, Settings
 from components.data import DataLayer, DataLayerArgs
 from components.kubecost import Kubecost, KubecostArgs
 from components.labels import Labels
@@ -29,7 +29,8 @@ class PlatformArgs:
 class Platform(pulumi.ComponentResource):
     """``cloudmart:platform:Platform``
 
-    PriorityClasses, GuardedNamespace, DataLayer, one Microservice a service, Kubecost where it is on.
+    PriorityClasses, GuardedNamespace, DataLayer, one Microservice a service, and each layer that is on, in this order:
+    what serves the kinds that others use comes before them.
     """
 
     #: What the program exports; see `outputs`.
@@ -63,13 +64,18 @@ class Platform(pulumi.ComponentResource):
         )
         # Quota, limits and the default deny stand before the first pod does.
         guarded = pulumi.ResourceOptions(parent=self, depends_on=[namespace])
+
+        def parties_calling(target: str) -> list[Party]:
+            return [settings.parties[caller] for caller in settings.callers_of(target)]
+
         data = DataLayer(
             name,
             DataLayerArgs(
                 namespace=namespace.namespace,
                 settings=settings.data,
                 labels=shop,
-                callers={store: settings.callers_of(store) for store in settings.stores},
+                callers={store: parties_calling(store) for store in settings.stores},
+                home=settings.namespace.name,
                 # Whatever needs a store is down without it.
                 priority_class=priorities.names[Criticality.CRITICAL],
             ),
@@ -93,7 +99,8 @@ class Platform(pulumi.ComponentResource):
                         cost_center=settings.cost_center_of(service),
                     ),
                     connections=wired[service_name],
-                    callers=settings.callers_of(service_name),
+                    callers=parties_calling(service_name),
+                    home=settings.namespace.name,
                     priority_class=priorities.names[service.criticality],
                     placeholder_image=settings.placeholder_image,
                 ),

@@ -43,6 +43,8 @@ def connections(settings: Settings, stores: Mapping[str, Connection]) -> dict[st
     """Each service's connections, in the order in which it declares its needs."""
     made: dict[str, list[Connection]] = {name: [] for name in settings.services}
     for edge in settings.edges:
+        if edge.caller not in made:
+            continue  # the gateway is wired by its routes
         match edge.kind:
             case TargetKind.SERVICE:
                 connection = service_connection(settings, edge.target)

@@ -26,12 +26,12 @@ class ChartUnreachable(UserError):  # noqa: N818 (a state of the chart, and the 
     """A chart is not where the settings say, or the place does not answer."""
 
 
-def check_chart(chart: Chart, root: Path, *, key: str, timeout: float = _SECONDS) -> None:
+def check_chart(chart: Chart, root: Path, *, key: str, source: str = "chart", timeout: float = _SECONDS) -> None:
     """Raise :class:`ChartUnreachable` unless `chart` can be had, at its version, from where it is said to be.
 
     `root` is what a relative path is relative to. `key` is the configuration key of the layer, such as
-    ``cloudmart:kubecost``, for the message. `timeout` is in seconds, for each request. A registry that wants
-    credentials counts as reachable: they are Helm's to present.
+    ``cloudmart:kubecost``, and `source` the key below it that says where the chart is: both for the message. `timeout`
+    is in seconds, for each request. A registry that wants credentials counts as reachable: they are Helm's to present.
     """
     checks = {Source.REPOSITORY: _repository, Source.OCI: _oci, Source.PATH: _path}
     try:
@@ -40,8 +40,8 @@ def check_chart(chart: Chart, root: Path, *, key: str, timeout: float = _SECONDS
         problem = f"{chart.repo} does not answer ({_reason(error)})"
     if problem:
         raise ChartUnreachable(
-            f"chart {chart}: {problem}; set {key}.chart.path to a local copy of the chart, {key}.chart.repo or "
-            f"{key}.chart.oci to a mirror that has it, or {key}.enabled to false"
+            f"chart {chart}: {problem}; set {key}.{source}.path to a local copy of the chart, {key}.{source}.repo or "
+            f"{key}.{source}.oci to a mirror that has it, or {key}.enabled to false"
         )
 
 

@@ -19,6 +19,7 @@ from pulumi.automation import events
 from semver import VersionInfo
 
 from cloudmart.errors import UserError
+from cloudmart.preview.recorder import overridden
 from cloudmart.settings import stack_file
 
 #: The oldest CLI that the locked SDK was tried with; newer ones of the same major version understand it.
@@ -227,9 +228,7 @@ class Engine:
         given = _read(self.root / stack_file(self.stack))
         if "encryptionsalt" not in given and target.is_file() and (salt := _read(target).get("encryptionsalt")):
             given["encryptionsalt"] = salt
-        config = given["config"] = given.get("config") or {}
-        for key, values in self.overrides.items():
-            config[key] = {**(config.get(key) or {}), **values}
+        given["config"] = overridden(given.get("config") or {}, self.overrides)
         _write(target, given)
 
     @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +57,10 @@ def up(stack: str, context: str | None, root: Path, progress: Progress) -> Deplo
     settings = load(stack, root)
     cli = find_cli(root)
     target = _target(settings, context, root, progress)
-    overrides, without_releases = _charts(settings, target, root, cli, progress)
+    overrides = _left_out(settings, target, root, cli, progress)
     if context is not None:
         overrides["cloudmart:cluster"] = {"context": context}
-    recording = record(stack, root)
-    if without_releases:
-        recording = without_helm(recording)
+    recording = record(stack, root, overrides=overrides)
     if isinstance(cli, NoCli):
         progress(
             f"{cli.reason}: applying what the program declares without the engine, "
@@ -148,32 +146,37 @@ def _target(settings: Settings, context: str | None, root: Path, progress: Progr
     return Target(kubectl=Kubectl(path=toolchain.kubectl(), kubeconfig=info.kubeconfig), local=True)
 
 
-def _charts(
+def _left_out(
     settings: Settings, target: Target, root: Path, cli: automation.PulumiCommand | NoCli, progress: Progress
-) -> tuple[dict[str, Mapping[str, Any]], bool]:
-    """Overrides that leave out a layer whose chart cannot be had, and whether every Helm release is left out.
+) -> dict[str, dict[str, Any]]:
+    """Overrides that switch off each layer whose charts cannot be had.
 
-    Only on the local cluster: an environment without its cost monitoring is not what was asked for, so there it is an
+    Only on the local cluster: an environment without one of its layers is not what was asked for, so there it is an
     error.
     """
-    if not settings.kubecost.enabled:
-        return {}, False
-    if isinstance(cli, NoCli):
-        if not target.local:
-            raise UserError(
-                f"Pulumi.{settings.stack}.yaml: config.cloudmart:kubecost.enabled: found true, but Helm releases need "
-                f"the Pulumi CLI ({cli.reason}); install it, or set it to false"
-            )
-        progress("Kubecost is left out: Helm releases need the Pulumi CLI")
-        return {}, True
-    try:
-        check_chart(settings.kubecost.chart.resolved, root, key="cloudmart:kubecost")
-    except ChartUnreachable as error:
-        if not target.local:
-            raise
-        progress(f"Kubecost is left out: {error}")
-        return {"cloudmart:kubecost": {"enabled": False}}, True
-    return {}, False
+    overrides: dict[str, dict[str, Any]] = {}
+    for key, layer in settings.layers.items():
+        for source, chart in layer.charts.items():
+            try:
+                if isinstance(cli, NoCli):
+                    raise ChartUnreachable(f"chart {chart}: Helm releases need the Pulumi CLI")
+                check_chart(chart, root, key=f"cloudmart:{key}", source=source)
+            except ChartUnreachable as error:
+                if not target.local and isinstance(cli, NoCli):
+                    raise UserError(
+                        f"Pulumi.{settings.stack}.yaml: config.cloudmart:{key}.enabled: found true, but Helm releases "
+                        f"need the Pulumi CLI ({cli.reason}); install it, or set it to false"
+                    ) from None
+                if not target.local:
+                    raise
+                progress(f"{key} is left out: {error}")
+                top, *below = key.split(".")
+                part = overrides.setdefault(f"cloudmart:{top}", {})
+                for step in below:
+                    part = part.setdefault(step, {})
+                part["enabled"] = False
+                break
+    return overrides
 
 
 def _engine(
@@ -184,20 +187,6 @@ def _engine(
     overrides: Mapping[str, Mapping[str, Any]],
 ) -> Engine:
     return Engine(cli=cli, root=root, stack=settings.stack, kubeconfig=target.kubectl.kubeconfig, overrides=overrides)
-
-
-def without_helm(recording: Recording) -> Recording:
-    """The recording without the layers that are made of a Helm release: the component around it goes as a whole."""
-    layers = {resource.parent for resource in recording.resources if resource.type == "kubernetes:helm.sh/v3:Release"}
-    parents = {resource.urn: resource.parent for resource in recording.resources}
-
-    def ancestors(urn: str) -> Iterator[str]:
-        while urn:
-            yield urn
-            urn = parents.get(urn, "")
-
-    kept = [resource for resource in recording.resources if layers.isdisjoint(ancestors(resource.urn))]
-    return replace(recording, resources=kept)
 
 
 def workloads(recording: Recording) -> Iterable[tuple[str, str, str]]:

@@ -181,8 +181,12 @@ def path_text(path: PropertyPath) -> str:
     return text
 
 
-def record(stack: str, root: Path | None = None) -> Recording:
+def record(
+    stack: str, root: Path | None = None, *, overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> Recording:
     """Run the program in ``root`` (default: this repository) for ``stack`` and return what it registered.
+
+    ``overrides`` are merged over the stack's configuration for this run, by full key; see :func:`overridden`.
 
     May be called any number of times in a process, for different roots and stacks; not inside a running event loop.
 
@@ -191,10 +195,21 @@ def record(stack: str, root: Path | None = None) -> Recording:
     """
     where = (root or HOME).resolve()
     # Pulumi keeps its state in context variables: in a copy of the context nothing leaks into the caller's.
-    return contextvars.copy_context().run(_record, stack, where)
+    return contextvars.copy_context().run(_record, stack, where, overrides or {})
 
 
-def _record(stack: str, root: Path) -> Recording:
+def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A stack's configuration with overrides merged in, mapping by mapping; neither is changed."""
+    merged = dict(config)
+    for key, value in overrides.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping):
+            value = overridden(below if isinstance(below, Mapping) else {}, value)
+        merged[key] = value
+    return merged
+
+
+def _record(stack: str, root: Path, overrides: Mapping[str, Any]) -> Recording:
     project = _load_yaml(root / "Pulumi.yaml")
     project_name = project.get("name")
     if not isinstance(project_name, str) or not project_name:
@@ -206,7 +221,7 @@ def _record(stack: str, root: Path) -> Recording:
         raise UserError(f"{_shown(program, root)}: no such file; it is the program that Pulumi.yaml names")
 
     monitor = RecordingMonitor()
-    config, secret_keys = _stack_config(project, project_name, stack, root, monitor)
+    config, secret_keys = _stack_config(project, project_name, stack, root, monitor, overrides)
     pulumi.runtime.set_all_config(config, secret_keys)
     set_root_resource(None)  # type: ignore[arg-type]
     pulumi.runtime.configure(
@@ -546,7 +561,12 @@ def _explained(error: BaseException, root: Path) -> UserError:
 
 
 def _stack_config(
-    project: Mapping[str, Any], name: str, stack: str, root: Path, monitor: RecordingMonitor
+    project: Mapping[str, Any],
+    name: str,
+    stack: str,
+    root: Path,
+    monitor: RecordingMonitor,
+    overrides: Mapping[str, Any],
 ) -> tuple[dict[str, str], list[str]]:
     """Configuration as the engine passes it: full keys, text values, objects as JSON; and the keys that are secret."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", stack):
@@ -565,6 +585,7 @@ def _stack_config(
         if entry is not None:
             values[_full_key(key, name)] = entry
     values.update({_full_key(key, name): entry for key, entry in given.items()})
+    values = overridden(values, overrides)
 
     config: dict[str, str] = {}
     secret_keys: list[str] = []

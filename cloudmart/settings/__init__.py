@@ -2,7 +2,7 @@
 
 from cloudmart.settings.base import Amounts, Image, Model, Resources
 from cloudmart.settings.load import Loaded, Origin, load, load_with_origins, stack_file, stacks
-from cloudmart.settings.model import Edge, Settings, TargetKind
+from cloudmart.settings.model import GATEWAY, Edge, Party, Protocol, Settings, TargetKind
 from cloudmart.settings.quantities import Bytes, Cpu
 from cloudmart.settings.service import (
     Autoscaling,
@@ -16,6 +16,7 @@ from cloudmart.settings.service import (
 )
 
 __all__ = [
+    "GATEWAY",
     "Amounts",
     "Autoscaling",
     "Bytes",
@@ -29,7 +30,9 @@ __all__ = [
     "Model",
     "NamespaceSettings",
     "Origin",
+    "Party",
     "Probe",
+    "Protocol",
     "Resources",
     "ScalingPolicy",
     "Service",

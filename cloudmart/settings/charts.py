@@ -55,8 +55,73 @@ KUBECOST = Chart(name="kubecost", version="3.2.1", repo="https://kubecost.github
 # renovate: datasource=helm depName=cost-analyzer registryUrl=https://kubecost.github.io/cost-analyzer/
 COST_ANALYZER = Chart(name="cost-analyzer", version="2.8.7", repo="https://kubecost.github.io/cost-analyzer/")
 
+# renovate: datasource=helm depName=ingress registryUrl=https://charts.konghq.com
+KONG = Chart(name="ingress", version="0.24.0", repo="https://charts.konghq.com")
+
+# The four charts of Istio are released together, under one version.
+# renovate: datasource=helm depName=base registryUrl=https://istio-release.storage.googleapis.com/charts
+ISTIO_BASE = Chart(name="base", version="1.30.3", repo="https://istio-release.storage.googleapis.com/charts")
+
+# renovate: datasource=helm depName=istiod registryUrl=https://istio-release.storage.googleapis.com/charts
+ISTIOD = Chart(name="istiod", version="1.30.3", repo="https://istio-release.storage.googleapis.com/charts")
+
+# renovate: datasource=helm depName=cni registryUrl=https://istio-release.storage.googleapis.com/charts
+ISTIO_CNI = Chart(name="cni", version="1.30.3", repo="https://istio-release.storage.googleapis.com/charts")
+
+# renovate: datasource=helm depName=ztunnel registryUrl=https://istio-release.storage.googleapis.com/charts
+ZTUNNEL = Chart(name="ztunnel", version="1.30.3", repo="https://istio-release.storage.googleapis.com/charts")
+
+# renovate: datasource=helm depName=gatekeeper registryUrl=https://open-policy-agent.github.io/gatekeeper/charts
+GATEKEEPER = Chart(name="gatekeeper", version="3.23.0", repo="https://open-policy-agent.github.io/gatekeeper/charts")
+
+# renovate: datasource=helm depName=argo-cd registryUrl=https://argoproj.github.io/argo-helm
+ARGO_CD = Chart(name="argo-cd", version="10.1.1", repo="https://argoproj.github.io/argo-helm")
+
+# renovate: datasource=helm depName=kube-prometheus-stack registryUrl=https://prometheus-community.github.io/helm-charts
+KUBE_PROMETHEUS_STACK = Chart(
+    name="kube-prometheus-stack", version="88.5.3", repo="https://prometheus-community.github.io/helm-charts"
+)
+
+# renovate: datasource=helm depName=metrics-server registryUrl=https://kubernetes-sigs.github.io/metrics-server/
+METRICS_SERVER = Chart(
+    name="metrics-server", version="3.13.1", repo="https://kubernetes-sigs.github.io/metrics-server/"
+)
+
+# renovate: datasource=helm depName=vertical-pod-autoscaler registryUrl=https://kubernetes.github.io/autoscaler
+VERTICAL_POD_AUTOSCALER = Chart(
+    name="vertical-pod-autoscaler", version="0.11.0", repo="https://kubernetes.github.io/autoscaler"
+)
+
+# renovate: datasource=helm depName=cloudnative-pg registryUrl=https://cloudnative-pg.github.io/charts
+CLOUDNATIVE_PG = Chart(name="cloudnative-pg", version="0.29.0", repo="https://cloudnative-pg.github.io/charts")
+
+# renovate: datasource=helm depName=strimzi-kafka-operator registryUrl=https://strimzi.io/charts/
+STRIMZI = Chart(name="strimzi-kafka-operator", version="1.2.0", repo="https://strimzi.io/charts/")
+
+# renovate: datasource=helm depName=valkey registryUrl=https://valkey.io/valkey-helm/
+VALKEY = Chart(name="valkey", version="0.11.0", repo="https://valkey.io/valkey-helm/")
+
 #: Every chart, by its name.
-CHARTS = {chart.name: chart for chart in (KUBECOST, COST_ANALYZER)}
+CHARTS = {
+    chart.name: chart
+    for chart in (
+        KUBECOST,
+        COST_ANALYZER,
+        KONG,
+        ISTIO_BASE,
+        ISTIOD,
+        ISTIO_CNI,
+        ZTUNNEL,
+        GATEKEEPER,
+        ARGO_CD,
+        KUBE_PROMETHEUS_STACK,
+        METRICS_SERVER,
+        VERTICAL_POD_AUTOSCALER,
+        CLOUDNATIVE_PG,
+        STRIMZI,
+        VALKEY,
+    )
+}
 
 # No user name or password in an address: they would stand in the state and in every preview.
 _HOST_AND_PATH = r"[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$"

@@ -77,6 +77,8 @@ class Store(Model):
 
     #: Below this the server does not start, or starts and is killed under the first load.
     minimum_memory: ClassVar[Bytes]
+    #: The port on which the server in the cluster takes clients.
+    server_port: ClassVar[int]
 
     mode: StoreMode = StoreMode.SINGLE
     #: Who pays; the namespace's cost center where it is left out.
@@ -90,6 +92,16 @@ class Store(Model):
     resources: Resources
     exporter: Exporter
     external: ExternalEndpoint | None = None
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it runs in the cluster."""
+        return self.mode is not StoreMode.EXTERNAL
+
+    @property
+    def client_port(self) -> int:
+        """The port that clients connect to."""
+        return self.external.port if self.external else self.server_port
 
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
@@ -123,6 +135,7 @@ class PostgresSettings(Store):
     """PostgreSQL: accounts and everything else that must be consistent."""
 
     minimum_memory = Bytes("256Mi")
+    server_port = 5432
 
     #: The Debian variant: Alpine's collations differ, so changing the variant later corrupts text indexes.
     image: Image = Image(repository="docker.io/library/postgres", tag="18.6-trixie")
@@ -187,6 +200,7 @@ class RedisSettings(Store):
     """Redis: the product catalogue's cache."""
 
     minimum_memory = Bytes("64Mi")
+    server_port = 6379
 
     image: Image = Image(repository="docker.io/library/redis", tag="8.8.3-trixie")
     storage: RedisStorage = RedisStorage()
@@ -224,6 +238,7 @@ class KafkaSettings(Store):
     """Kafka in KRaft mode: the orders on their way to payment and notification."""
 
     minimum_memory = Bytes("768Mi")
+    server_port = 9092
 
     image: Image = Image(repository="docker.io/apache/kafka", tag="4.3.1")
     storage: Storage = Storage()

@@ -6,20 +6,18 @@ without requests or limits. CPU limits are at most four times, memory limits at 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import Amounts, DnsLabel, Flag, LabelValue, Model, Resources, VolumeSize
+from cloudmart.settings.base import DnsLabel, Flag, LabelValue, Model, Resources, VolumeSize
 from cloudmart.settings.charts import CHARTS, COST_ANALYZER, KUBECOST, Chart, ChartSource
-from cloudmart.settings.quantities import Bytes, Cpu
+from cloudmart.settings.layer import Layer, Workload, amounts
+from cloudmart.settings.quantities import Bytes
 
 _DNS_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-
-
-def _amounts(cpu: str, memory: str) -> Amounts:
-    return Amounts(cpu=Cpu(cpu), memory=Bytes(memory))
 
 
 class ChartName(StrEnum):
@@ -93,37 +91,34 @@ class KubecostComponents(Model):
     """
 
     #: Answers the queries. Both charts.
-    aggregator: Resources = Resources(requests=_amounts("250m", "3Gi"), limits=_amounts("1", "4Gi"))
+    aggregator: Resources = Resources(requests=amounts("250m", "3Gi"), limits=amounts("1", "4Gi"))
     #: Collects from the cluster. 3.x, and 2.9.
-    agent: Resources = Resources(requests=_amounts("200m", "512Mi"), limits=_amounts("800m", "1Gi"))
+    agent: Resources = Resources(requests=amounts("200m", "512Mi"), limits=amounts("800m", "1Gi"))
     #: The web pages, and the way to the API. Both charts.
-    frontend: Resources = Resources(requests=_amounts("25m", "64Mi"), limits=_amounts("100m", "128Mi"))
+    frontend: Resources = Resources(requests=amounts("25m", "64Mi"), limits=amounts("100m", "128Mi"))
     #: Keeps what the agent collects, where there is no bucket. 3.x.
-    local_store: Resources = Resources(requests=_amounts("100m", "512Mi"), limits=_amounts("400m", "1Gi"))
+    local_store: Resources = Resources(requests=amounts("100m", "512Mi"), limits=amounts("400m", "1Gi"))
     #: Reads the cloud's bill; runs in 3.x where `cloudIntegrationSecret` is given, and always in 2.x.
-    cloud_cost: Resources = Resources(requests=_amounts("50m", "256Mi"), limits=_amounts("200m", "512Mi"))
+    cloud_cost: Resources = Resources(requests=amounts("50m", "256Mi"), limits=amounts("200m", "512Mi"))
     #: Collects from the cluster. 2.x.
-    cost_model: Resources = Resources(requests=_amounts("200m", "512Mi"), limits=_amounts("800m", "1Gi"))
+    cost_model: Resources = Resources(requests=amounts("200m", "512Mi"), limits=amounts("800m", "1Gi"))
     #: 2.x.
-    prometheus: Resources = Resources(requests=_amounts("250m", "1Gi"), limits=_amounts("1", "2Gi"))
+    prometheus: Resources = Resources(requests=amounts("250m", "1Gi"), limits=amounts("1", "2Gi"))
     forecasting: OptionalComponent = OptionalComponent(
-        enabled=True, requests=_amounts("200m", "512Mi"), limits=_amounts("800m", "1Gi")
+        enabled=True, requests=amounts("200m", "512Mi"), limits=amounts("800m", "1Gi")
     )
     #: Off: it resizes workloads and deletes namespaces by itself, which the next `pulumi up` would undo.
     cluster_controller: OptionalComponent = OptionalComponent(
-        enabled=False, requests=_amounts("50m", "128Mi"), limits=_amounts("200m", "256Mi")
+        enabled=False, requests=amounts("50m", "128Mi"), limits=amounts("200m", "256Mi")
     )
 
 
-class KubecostSettings(Model):
+class KubecostSettings(Layer):
     """The Kubecost layer of a stack."""
 
     enabled: Flag = True
-    chart: KubecostChart = KubecostChart()
     namespace: DnsLabel = "kubecost"
-    #: Who pays for Kubecost, and who runs it; the shop's namespace decides where they are left out.
-    cost_center: LabelValue | None = None
-    team: LabelValue | None = None
+    chart: KubecostChart = KubecostChart()
     #: Names the cluster in every allocation, and must differ between clusters that share a bucket; project and stack
     #: where it is left out.
     cluster_id: LabelValue | None = None
@@ -141,10 +136,6 @@ class KubecostSettings(Model):
     api_clients: tuple[DnsLabel, ...] = ()
     #: Sends usage statistics to the vendor.
     telemetry: Flag = False
-    #: Whether `pulumi destroy` must refuse to take the namespace, and with it the cost history.
-    protect: Flag = False
-    #: How long the release may take to become ready, images and volumes included.
-    timeout_seconds: Annotated[int, Strict(), Field(ge=30, le=3600)] = 600
 
     @model_validator(mode="after")
     def _what_the_chart_can_do(self) -> Self:
@@ -171,6 +162,14 @@ class KubecostSettings(Model):
     def has_agent(self) -> bool:
         """Whether the chart runs the FinOps agent: all of 3.x, and 2.9."""
         return self.chart.major_minor >= (2, 9)
+
+    @property
+    def charts(self) -> Mapping[str, Chart]:
+        return {"chart": self.chart.resolved}
+
+    @property
+    def workloads(self) -> Mapping[str, Workload]:
+        return {name: Workload(requests=part.requests, limits=part.limits) for name, part in self.containers.items()}
 
     @property
     def containers(self) -> dict[str, Resources]:

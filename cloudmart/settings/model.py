@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic import Field
 
+from cloudmart.settings.admission import AdmissionSettings
 from cloudmart.settings.base import DnsLabel, FrozenMapping, Image, LabelValue, Model, ProjectName, ServiceName
-from cloudmart.settings.data import DataSettings
+from cloudmart.settings.charts import Chart
+from cloudmart.settings.data import DataSettings, Store
+from cloudmart.settings.gateway import GatewaySettings
+from cloudmart.settings.gitops import GitOpsSettings
+from cloudmart.settings.identity import IdentitySettings
 from cloudmart.settings.kubecost import KubecostSettings
+from cloudmart.settings.layer import Layer
+from cloudmart.settings.mesh import MeshSettings
+from cloudmart.settings.monitoring import MonitoringSettings
+from cloudmart.settings.operators import OperatorSettings
 from cloudmart.settings.prices import Budget, PriceSettings
 from cloudmart.settings.service import Cluster, CostCenter, External, NamespaceSettings, Service
+from cloudmart.settings.vertical_autoscaling import VerticalAutoscalingSettings
+
+GATEWAY = "gateway"
+"""Name of the gateway where it is one end of an edge."""
 
 
 class TargetKind(StrEnum):
@@ -23,13 +37,39 @@ class TargetKind(StrEnum):
     EXTERNAL = "external"
 
 
+class Protocol(StrEnum):
+    """What is spoken on an edge, as far as a proxy in between must know it."""
+
+    HTTP = "http"
+    TCP = "tcp"
+    #: HTTP within TLS that the caller itself makes.
+    HTTPS = "https"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Party:
+    """One end of an edge inside the cluster, as policies name it."""
+
+    name: str
+    namespace: str
+    #: Labels that select its pods within the namespace.
+    pod_labels: Mapping[str, str]
+    #: The ServiceAccount that its pods run as.
+    service_account: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """`caller` needs `target`. The one source of wiring, network policy and authorization between the two."""
+    """`caller` may call `target`: the one source of wiring, network policy and authorization between the two."""
 
     caller: str
     target: str
     kind: TargetKind
+    #: The port that the target's pods (or the external host) listen on.
+    port: int
+    protocol: Protocol
+    #: Who the caller is to the mesh: ``<trust domain>/ns/<namespace>/sa/<account>``, without ``spiffe://``.
+    identity: str
 
 
 class Declaration(Model):
@@ -48,6 +88,14 @@ class Declaration(Model):
     externals: FrozenMapping[ServiceName, External] = Field(default={}, validate_default=True)
     data: DataSettings
     kubecost: KubecostSettings
+    gateway: GatewaySettings = GatewaySettings()
+    identity: IdentitySettings | None = None
+    mesh: MeshSettings = MeshSettings()
+    admission: AdmissionSettings = AdmissionSettings()
+    gitops: GitOpsSettings = GitOpsSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+    vertical_autoscaling: VerticalAutoscalingSettings = VerticalAutoscalingSettings()
+    operators: OperatorSettings = OperatorSettings()
     prices: PriceSettings = Field(default_factory=PriceSettings)
     #: What may be spent in a month by cost center, and under `stack` by all of it together.
     budgets: FrozenMapping[LabelValue, Budget] = Field(default={}, validate_default=True)
@@ -61,11 +109,7 @@ class Settings(Declaration):
     @property
     def stores(self) -> dict[str, str]:
         """Names of the stores that exist, each with its cost center."""
-        return {
-            name: store.cost_center or self.namespace.cost_center
-            for name in type(self.data).model_fields
-            if (store := getattr(self.data, name)) is not None
-        }
+        return {name: store.cost_center or self.namespace.cost_center for name, store in self._stores.items()}
 
     def cost_center_of(self, service: Service) -> str:
         """The code that pays for a service."""
@@ -76,16 +120,65 @@ class Settings(Declaration):
         return service.team or self.namespace.team
 
     @functools.cached_property
+    def parties(self) -> Mapping[str, Party]:
+        """Everything inside the cluster that can be one end of an edge, by name."""
+        home = self.namespace.name
+        found = [
+            Party(name=name, namespace=home, pod_labels={"app": name}, service_account=name)
+            for name in (*self.services, *(name for name, store in self._stores.items() if store.is_inside))
+        ]
+        if self.gateway.enabled:
+            found.append(
+                Party(
+                    name=GATEWAY,
+                    namespace=self.gateway.namespace,
+                    pod_labels=self.gateway.pod_labels,
+                    service_account=self.gateway.service_account,
+                )
+            )
+        return {party.name: party for party in found}
+
+    @functools.cached_property
     def edges(self) -> tuple[Edge, ...]:
-        """Every declared edge, in the catalog's order."""
-        return tuple(
-            Edge(caller=name, target=target, kind=self._kind_of(target))
-            for name, service in self.services.items()
-            for target in service.needs
+        """Every edge: what the gateway routes to, then what services need, in the catalog's order."""
+        return tuple(self._edges())
+
+    def _edges(self) -> Iterator[Edge]:
+        if self.gateway.enabled:
+            for name, service in self.services.items():
+                if service.routes:
+                    yield self._edge(GATEWAY, name)
+        for name, service in self.services.items():
+            for target in service.needs:
+                yield self._edge(name, target)
+
+    def _edge(self, caller: str, target: str) -> Edge:
+        if target in self.services:
+            kind, port, protocol = TargetKind.SERVICE, self.services[target].container_port, Protocol.HTTP
+        elif target in self.externals:
+            external = self.externals[target]
+            kind, port, protocol = TargetKind.EXTERNAL, external.port, Protocol(external.scheme)
+        else:
+            kind, port, protocol = TargetKind.STORE, self._stores[target].client_port, Protocol.TCP
+        return Edge(
+            caller=caller,
+            target=target,
+            kind=kind,
+            port=port,
+            protocol=protocol,
+            identity=self.identity_of(self.parties[caller]),
         )
 
+    def identity_of(self, party: Party) -> str:
+        """Who a party is to the mesh: its SPIFFE identity without the scheme."""
+        return f"{self.mesh.trust_domain}/ns/{party.namespace}/sa/{party.service_account}"
+
+    def needs_of(self, caller: str) -> tuple[Edge, ...]:
+        """The edges that start at `caller`."""
+        return tuple(edge for edge in self.edges if edge.caller == caller)
+
     def callers_of(self, target: str) -> tuple[str, ...]:
-        """The services that declare a need of `target`, in the catalog's order."""
+        """The names of those that may call `target`, in the order of `edges`."""
         return self._callers.get(target, ())
 
     @functools.cached_property
@@ -95,7 +188,29 @@ class Settings(Declaration):
             found.setdefault(edge.target, []).append(edge.caller)
         return {target: tuple(callers) for target, callers in found.items()}
 
-    def _kind_of(self, target: str) -> TargetKind:
-        if target in self.services:
-            return TargetKind.SERVICE
-        return TargetKind.EXTERNAL if target in self.externals else TargetKind.STORE
+    @functools.cached_property
+    def _stores(self) -> dict[str, Store]:
+        return {name: store for name in type(self.data).model_fields if (store := getattr(self.data, name)) is not None}
+
+    @property
+    def charts(self) -> Mapping[str, Chart]:
+        """Every chart that is installed, by the configuration key of its source: ``gateway.chart``, ``mesh.istiod``."""
+        return {
+            f"{key}.{source}": chart for key, layer in self.layers.items() for source, chart in layer.charts.items()
+        }
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """The layers that are on, by their configuration key."""
+        declared: dict[str, Layer] = {
+            "kubecost": self.kubecost,
+            "mesh": self.mesh,
+            "gateway": self.gateway,
+            "admission": self.admission,
+            "gitops": self.gitops,
+            "monitoring": self.monitoring,
+            "verticalAutoscaling": self.vertical_autoscaling,
+            "operators.cloudnativePg": self.operators.cloudnative_pg,
+            "operators.strimzi": self.operators.strimzi,
+        }
+        return {key: layer for key, layer in declared.items() if layer.enabled}

@@ -74,6 +74,36 @@ class Autoscaling(Model):
         return self
 
 
+class RouteAuth(StrEnum):
+    """What a route asks of its callers."""
+
+    #: A valid token of the identity layer's issuer.
+    JWT = "jwt"
+    #: Nothing. Never a default: who wants it has to write it.
+    ANONYMOUS = "anonymous"
+
+
+class HttpMethod(StrEnum):
+    """Methods that a route can be limited to."""
+
+    GET = "GET"
+    HEAD = "HEAD"
+    POST = "POST"
+    PUT = "PUT"
+    PATCH = "PATCH"
+    DELETE = "DELETE"
+    OPTIONS = "OPTIONS"
+
+
+class Route(Model):
+    """A path, with all below it, at which the gateway lets requests in from outside."""
+
+    path: Annotated[str, Strict(), Field(pattern=r"^/[A-Za-z0-9/_.~-]*$", max_length=200)]
+    #: All methods where it is left out.
+    methods: tuple[HttpMethod, ...] = ()
+    auth: RouteAuth = RouteAuth.JWT
+
+
 class Probe(Model):
     """An HTTP probe on the container's port."""
 
@@ -109,6 +139,8 @@ class Service(Model):
     resources: Resources
     autoscaling: Autoscaling | None = None
     needs: tuple[ServiceName, ...] = ()
+    #: What the gateway lets in; a service without routes is not reachable from outside.
+    routes: tuple[Route, ...] = ()
     env: FrozenMapping[EnvName, Annotated[str, Strict()]] = Field(default={}, validate_default=True)
     secret_env: FrozenMapping[EnvName, SecretKey] = Field(default={}, validate_default=True)
     container_port: Port = 8080

@@ -8,6 +8,7 @@ from typing import Any
 
 import pulumi
 
+from cloudmart.settings import Party
 from cloudmart.settings.data import DataSettings, Store, StoreMode
 from components.connection import Connection
 from components.data.kafka import Kafka
@@ -31,7 +32,9 @@ class DataLayerArgs:
     #: Of the shop: whose the stores are, and who pays for those that name no cost center of their own.
     labels: Labels
     #: By store: the services that declare a need of it.
-    callers: Mapping[str, Sequence[str]]
+    callers: Mapping[str, Sequence[Party]]
+    #: The namespace's name as the settings have it.
+    home: str
     #: The stores' priority. Without one they are the first to go when a node is full, and all services with them.
     priority_class: pulumi.Input[str] | None = None
 
@@ -66,6 +69,7 @@ class DataLayer(pulumi.ComponentResource):
                         cost_center=settings.cost_center or args.labels.cost_center,
                     ),
                     callers=args.callers.get(store, ()),
+                    home=args.home,
                     password=pulumi.Config().require_secret(f"{store}Password") if external else None,
                     priority_class=args.priority_class,
                 ),

@@ -61,14 +61,13 @@ class Kafka(StoreComponent[KafkaSettings]):
 
     TOKEN = "cloudmart:data:Kafka"  # noqa: S105 - a type token
     COMPONENT = "broker"
-    PORT = 9092
     METRICS_PORT = 9308
 
     @classmethod
     def connection_of(cls, name: str, settings: KafkaSettings) -> Connection:
         external = settings.external
         host = external.host if external else store.service_host(name)
-        port = external.port if external else cls.PORT
+        port = settings.client_port
         return Connection(
             env={
                 "KAFKA_BROKERS": f"{host}:{port}",
@@ -93,9 +92,9 @@ node.id=1
 controller.quorum.bootstrap.servers={_CONTROLLER}
 controller.listener.names=CONTROLLER
 
-listeners=CLIENT://:{self.PORT},INTERNAL://{_INTERNAL},CONTROLLER://{_CONTROLLER}
+listeners=CLIENT://:{self._settings.server_port},INTERNAL://{_INTERNAL},CONTROLLER://{_CONTROLLER}
 # Clients are sent to this name after their first contact: the Service, because the pod's address changes.
-advertised.listeners=CLIENT://{store.service_host(self._name)}:{self.PORT},INTERNAL://{_INTERNAL}
+advertised.listeners=CLIENT://{store.service_host(self._name)}:{self._settings.server_port},INTERNAL://{_INTERNAL}
 listener.security.protocol.map=CLIENT:SASL_PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=INTERNAL
 sasl.enabled.mechanisms={_MECHANISM}

@@ -48,14 +48,13 @@ class Postgres(StoreComponent[PostgresSettings]):
 
     TOKEN = "cloudmart:data:Postgres"  # noqa: S105 - a type token
     COMPONENT = "database"
-    PORT = 5432
     METRICS_PORT = 9187
 
     @classmethod
     def connection_of(cls, name: str, settings: PostgresSettings) -> Connection:
         external = settings.external
         host = external.host if external else store.service_host(name)
-        port = external.port if external else cls.PORT
+        port = settings.client_port
         return Connection(
             env={
                 "DB_HOST": host,
@@ -94,7 +93,13 @@ class Postgres(StoreComponent[PostgresSettings]):
         }
         # Over TCP, because while the entrypoint prepares a new data folder its temporary server listens on the socket
         # only; `pg_isready` needs no password.
-        ready = ["pg_isready", "--host=127.0.0.1", f"--port={self.PORT}", "--username=postgres", "--dbname=postgres"]
+        ready = [
+            "pg_isready",
+            "--host=127.0.0.1",
+            f"--port={self._settings.server_port}",
+            "--username=postgres",
+            "--dbname=postgres",
+        ]
         # Over the socket, where the server asks the kernel who is calling instead of asking for a password.
         provide = f"psql --no-psqlrc --quiet --username=postgres --dbname=postgres --file={_SQL_FOLDER}/{_SQL}"
         return Pod(
@@ -155,13 +160,14 @@ class Postgres(StoreComponent[PostgresSettings]):
         )
 
     def _exporter(self) -> ExporterNeeds:
+        settings = self._settings
         return ExporterNeeds(
             user=65534,  # `nobody`, by number
             env=[
                 *store.plain(
                     {
-                        "DATA_SOURCE_URI": f"127.0.0.1:{self.PORT}/{self._settings.database}?sslmode=disable",
-                        "DATA_SOURCE_USER": self._settings.user,
+                        "DATA_SOURCE_URI": f"127.0.0.1:{settings.server_port}/{settings.database}?sslmode=disable",
+                        "DATA_SOURCE_USER": settings.user,
                     }
                 ),
                 store.from_secret("DATA_SOURCE_PASS", self._name, store.PASSWORD_KEY),

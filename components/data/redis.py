@@ -22,14 +22,13 @@ class Redis(StoreComponent[RedisSettings]):
 
     TOKEN = "cloudmart:data:Redis"  # noqa: S105 - a type token
     COMPONENT = "cache"
-    PORT = 6379
     METRICS_PORT = 9121
 
     @classmethod
     def connection_of(cls, name: str, settings: RedisSettings) -> Connection:
         external = settings.external
         host = external.host if external else store.service_host(name)
-        port = external.port if external else cls.PORT
+        port = settings.client_port
         return Connection(
             env={
                 "REDIS_HOST": host,
@@ -47,7 +46,7 @@ class Redis(StoreComponent[RedisSettings]):
         settings = self._settings
         return {
             "redis.conf": f"""\
-port {self.PORT}
+port {self._settings.server_port}
 # The dash: a node without IPv6 is no error.
 bind * -::*
 include {_CONFIG}/{_AUTH_FILE}
@@ -71,7 +70,7 @@ tcp-keepalive 60
         return data
 
     def _pod(self, config: str) -> Pod:
-        client = ["redis-cli", "-h", "127.0.0.1", "-p", str(self.PORT)]
+        client = ["redis-cli", "-h", "127.0.0.1", "-p", str(self._settings.server_port)]
         # `-e` makes an error reply a failure: while it loads its data the server answers every command with one.
         ready = [*client, "-e", "ping"]
         return Pod(
@@ -109,7 +108,7 @@ tcp-keepalive 60
         return ExporterNeeds(
             user=59000,
             env=[
-                *store.plain({"REDIS_ADDR": f"redis://127.0.0.1:{self.PORT}"}),
+                *store.plain({"REDIS_ADDR": f"redis://127.0.0.1:{self._settings.server_port}"}),
                 store.from_secret("REDIS_PASSWORD", self._name, store.PASSWORD_KEY),
             ],
         )

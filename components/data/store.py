@@ -60,7 +60,7 @@ from pulumi_kubernetes.networking.v1 import (
     NetworkPolicySpecArgs,
 )
 
-from cloudmart.settings import Resources
+from cloudmart.settings import Party, Resources
 from cloudmart.settings.data import Exporter, Store, StoreMode
 from components import network
 from components.connection import Connection, SecretRef
@@ -86,7 +86,9 @@ class StoreArgs(Generic[S]):
     #: Labels of the data layer; the store fills in what is its own.
     labels: Labels
     #: The services that declare a need of this store: nobody else reaches it.
-    callers: Sequence[str]
+    callers: Sequence[Party]
+    #: The namespace's name as the settings have it.
+    home: str
     #: The password of a managed endpoint. Mode `single` makes its own.
     password: pulumi.Input[str] | None = None
     priority_class: pulumi.Input[str] | None = None
@@ -131,7 +133,6 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
     TOKEN: ClassVar[str]
     #: Value of the recommended label `component`.
     COMPONENT: ClassVar[str]
-    PORT: ClassVar[int]
     #: Port of the exporter, as registered with Prometheus.
     METRICS_PORT: ClassVar[int]
 
@@ -196,7 +197,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
         account = ServiceAccount(
             name, metadata=self._metadata(name), automount_service_account_token=False, opts=self._child
         )
-        ports = [ServicePortArgs(name=name, port=self.PORT, target_port=name, protocol="TCP")]
+        ports = [ServicePortArgs(name=name, port=self._settings.server_port, target_port=name, protocol="TCP")]
         metrics = [ServicePortArgs(name="metrics", port=self.METRICS_PORT, target_port="metrics", protocol="TCP")]
         headless = Service(
             f"{name}-headless",
@@ -275,7 +276,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
 
     def _network_policy(self) -> None:
         exporter = self._settings.exporter
-        ingress = network.ingress_from(self._args.callers, [self.PORT])
+        ingress = network.ingress_from(self._args.callers, [self._settings.server_port], self._args.home)
         if exporter.enabled:
             scraper = LabelSelectorArgs(match_labels={"kubernetes.io/metadata.name": exporter.scrape_namespace})
             ingress.append(
@@ -390,7 +391,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
 
     @property
     def _server_port(self) -> ContainerPortArgs:
-        return ContainerPortArgs(name=self._name, container_port=self.PORT, protocol="TCP")
+        return ContainerPortArgs(name=self._name, container_port=self._settings.server_port, protocol="TCP")
 
     @staticmethod
     def _mounts(data_path: str, scratch: Mapping[str, EmptyDirVolumeSourceArgs]) -> list[VolumeMountArgs]:

@@ -22,6 +22,7 @@ PORTS = {"postgres": 5432, "redis": 6379, "kafka": 9092}
 PROGRAM = """
 import json
 import pulumi
+from cloudmart.settings import Party
 from cloudmart.settings.data import DataSettings
 from components.data import DataLayer, DataLayerArgs
 from components.labels import Labels
@@ -29,9 +30,10 @@ from components.labels import Labels
 shop = Labels(app="shop", component="platform", tier="platform", version="v1", project="shop", team="core",
               cost_center="CC-1")
 settings = DataSettings.model_validate(json.loads({settings!r}))
+def party(name): return Party(name=name, namespace="shop", pod_labels={{"app": name}}, service_account=name)
 layer = DataLayer("shop", DataLayerArgs(namespace="shop", settings=settings, labels=shop,
-    callers={{"postgres": ["user-service", "report-service"], "kafka": ["order-service"]}},
-    priority_class="shop-critical"))
+    callers={{"postgres": [party("user-service"), party("report-service")], "kafka": [party("order-service")]}},
+    home="shop", priority_class="shop-critical"))
 for store, connection in layer.connections.items():
     pulumi.export(store, {{"env": dict(connection.env), "checksum": connection.checksum,
         "secrets": {{name: [ref.name, ref.key] for name, ref in connection.secret_env.items()}}}})

@@ -18,6 +18,7 @@ from cloudmart.deploy import applyset, engine, up
 from cloudmart.deploy.engine import Engine, NoCli, PolicyViolated, passphrase_file
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Generated, record
+from cloudmart.settings import load
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -208,7 +209,9 @@ def test_what_only_the_engine_can_make_is_an_error_that_says_so() -> None:
 
 def test_leaving_out_helm_takes_the_whole_layer_and_nothing_else() -> None:
     whole = record("dev")
-    without = up.without_helm(whole)
+    local = up.Target(kubectl=Kubectl(path=Path("kubectl")), local=True)
+    overrides = up._left_out(load("dev", CHECKOUT), local, CHECKOUT, NoCli("none here"), lambda _line: None)
+    without = record("dev", overrides=overrides)
     gone = {resource.urn for resource in whole.resources} - {resource.urn for resource in without.resources}
     assert gone
     assert all("cloudmart:kubecost:Kubecost" in urn for urn in gone)

@@ -61,8 +61,8 @@ def test_the_local_cluster_goes_on_without_the_layer_and_says_so_in_one_line(mon
     lines: list[str] = []
     with pytest.raises(Reached):
         up.up("dev", None, CHECKOUT, lines.append)
-    assert [line for line in lines if "Kubecost" in line] == [line for line in lines if "left out" in line]
-    assert len([line for line in lines if line.startswith("Kubecost is left out: chart kubecost")]) == 1
+    assert [line for line in lines if "kubecost" in line] == [line for line in lines if "left out" in line]
+    assert len([line for line in lines if line.startswith("kubecost is left out: chart kubecost")]) == 1
 
 
 @pytest.mark.usefixtures("deploys")

@@ -166,7 +166,8 @@ def test_every_chart_of_the_table_says_to_renovate_where_newer_versions_are() ->
     source = Path(inspect.getfile(Chart)).read_text()
     for pinned in CHARTS.values():
         comment = f"# renovate: datasource=helm depName={pinned.name} registryUrl={pinned.repo}\n"
-        assert re.search(rf'{re.escape(comment)}\w+ = Chart\(name="{pinned.name}", version="{pinned.version}"', source)
+        pin = rf'\w+ = Chart\(\s*name="{pinned.name}", version="{pinned.version}"'
+        assert re.search(re.escape(comment) + pin, source)
 
 
 # --- values ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,40 @@
+"""What the cluster itself refuses: the policy pack's rules, enforced at admission."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import ClassVar
+
+from cloudmart.settings.base import DnsLabel
+from cloudmart.settings.charts import GATEKEEPER, Chart, ChartSource
+from cloudmart.settings.layer import Layer, Workload, workload
+
+
+class AdmissionEngine(StrEnum):
+    """What enforces the rules."""
+
+    #: The API server's own ValidatingAdmissionPolicies: nothing to install.
+    NATIVE = "native"
+    #: OPA Gatekeeper, which also audits what was there before.
+    GATEKEEPER = "gatekeeper"
+
+
+class AdmissionSettings(Layer):
+    """Gatekeeper, or the API server's own admission policies."""
+
+    namespace: DnsLabel = "gatekeeper-system"
+    engine: AdmissionEngine = AdmissionEngine.NATIVE
+    chart: ChartSource = ChartSource()
+    controller: Workload = workload(requests=("100m", "256Mi"), limits=("400m", "512Mi"), replicas=3)
+    audit: Workload = workload(requests=("100m", "256Mi"), limits=("400m", "512Mi"))
+
+    CHARTS: ClassVar[Mapping[str, Chart]] = {"chart": GATEKEEPER}
+
+    @property
+    def workloads(self) -> Mapping[str, Workload]:
+        return {"controller": self.controller, "audit": self.audit}
+
+    @property
+    def charts(self) -> Mapping[str, Chart]:
+        return super().charts if self.engine is AdmissionEngine.GATEKEEPER else {}

@@ -1,0 +1,24 @@
+"""The VerticalPodAutoscaler: recommendations for every workload, applied by nobody but people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from cloudmart.settings.base import DnsLabel
+from cloudmart.settings.charts import VERTICAL_POD_AUTOSCALER, Chart, ChartSource
+from cloudmart.settings.layer import Layer, Workload, workload
+
+
+class VerticalAutoscalingSettings(Layer):
+    """The recommender, and a VPA in recommend mode for each workload."""
+
+    namespace: DnsLabel = "vertical-pod-autoscaler"
+    chart: ChartSource = ChartSource()
+    recommender: Workload = workload(requests=("50m", "256Mi"), limits=("200m", "512Mi"))
+
+    CHARTS: ClassVar[Mapping[str, Chart]] = {"chart": VERTICAL_POD_AUTOSCALER}
+
+    @property
+    def workloads(self) -> Mapping[str, Workload]:
+        return {"recommender": self.recommender}
