@@ -100,18 +100,3 @@ class Stack:
                 yield f"{what}, pod", spec["template"]["metadata"].get("labels", {})
             for claim in spec.get("volumeClaimTemplates", []):
                 yield f"{what}, claim", claim["metadata"].get("labels", {})
-
-
-def matches(selector: Mapping[str, Json], labels: Mapping[str, str]) -> bool:
-    """Whether a LabelSelector selects these labels; an empty one selects all."""
-    for wanted in selector.get("matchExpressions", []):
-        found, values = labels.get(wanted["key"]), wanted.get("values", [])
-        holds = {
-            "In": found in values,
-            "NotIn": found not in values,
-            "Exists": found is not None,
-            "DoesNotExist": found is None,
-        }[wanted["operator"]]
-        if not holds:
-            return False
-    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())

@@ -10,7 +10,8 @@ from typing import Any
 from cloudmart.preview.recorder import record
 from cloudmart.settings import Bytes, Cpu
 from tests.conftest import ROOT
-from tests.stack.objects import COST, OWN, RECOMMENDED, Stack, matches
+from tests.evaluators.network import matches
+from tests.stack.objects import COST, OWN, RECOMMENDED, Stack
 
 Json = Any
 
