@@ -267,7 +267,7 @@ def test_a_service_account_without_a_namespace_is_of_the_policys_own(
     [
         # "`/foo/{*}` matches `/foo/bar` but not `/foo/bar/baz`"
         ("/foo/{*}", ["/foo/bar"], ["/foo/bar/baz", "/foo/", "/foo"]),
-        # "`/foo/{**}/` matches `/foo/bar/`, `/foo/bar/baz.txt`, and `/foo//` but not `/foo/bar`": the second of them has
+        # "`/foo/{**}/` matches `/foo/bar/`, `/foo/bar/baz.txt`, and `/foo//` but not `/foo/bar`": the second has
         # no last slash and is left out here, as the fourth says that the slash is needed
         ("/foo/{**}/", ["/foo/bar/", "/foo/bar/baz/", "/foo//"], ["/foo/bar"]),
         # "`/foo/{*}/bar/{**}` matches `/foo/buzz/bar/` and `/foo/buzz/bar/baz`"
