@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from cloudmart.cli import config, costs, deploy, local, preview, report, rightsize
+from cloudmart.cli import config, costs, deploy, graph, local, preview, report, rightsize
 from cloudmart.errors import UserError
 
 
@@ -25,6 +25,7 @@ for _command in (
     costs.prices_group,
     deploy.down_command,
     deploy.up_command,
+    graph.graph,
     local.local,
     preview.preview_command,
     preview.render_command,

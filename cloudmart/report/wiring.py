@@ -51,8 +51,16 @@ def compare(before: Settings, after: Settings) -> Wiring:
     return Wiring(nodes, edges)
 
 
+def kinds_of(settings: Settings) -> dict[str, str]:
+    """Everything that an edge can start or end at, by name: ``platform`` (the gateway, say), ``service``, ``store`` or
+    ``external``."""
+    return {name: kind for name, (kind, _) in _nodes(settings).items()}
+
+
 def _nodes(settings: Settings) -> dict[str, tuple[str, Any]]:
+    shop = {*settings.services, *settings.stores}
     return {
+        **{name: ("platform", party) for name, party in settings.parties.items() if name not in shop},
         **{name: ("service", service) for name, service in settings.services.items()},
         **{name: ("store", getattr(settings.data, name)) for name in settings.stores},
         **{name: ("external", external) for name, external in settings.externals.items()},
@@ -67,7 +75,8 @@ def _mark(old: object, new: object) -> Mark:
     return Mark.SAME if old == new else Mark.CHANGED
 
 
-_SHAPES = {"service": ("[", "]"), "store": ("[(", ")]"), "external": ("([", "])")}
+#: How Mermaid writes a box of each kind.
+SHAPES = {"service": ("[", "]"), "store": ("[(", ")]"), "external": ("([", "])"), "platform": ("{{", "}}")}
 # Colours of lines only: the text keeps the theme's own, which is light or dark.
 _STYLES = {
     Mark.ADDED: "stroke:#1a7f37,stroke-width:3px",
@@ -96,10 +105,10 @@ def mermaid(wiring: Wiring, costs: Mapping[str, Decimal], currency: str) -> tupl
     lines = ["flowchart LR"]
     for name in names:
         kind, mark = wiring.nodes[name]
-        opening, closing = _SHAPES[kind]
-        label = _text(name) if mark is Mark.SAME else f"{_text(name)}<br/>{mark}"
+        opening, closing = SHAPES[kind]
+        label = text(name) if mark is Mark.SAME else f"{text(name)}<br/>{mark}"
         if cost := round(costs.get(name, Decimal(0)), 2):
-            label += f"<br/>{_text(f'{cost:+,.2f} {currency}')}"
+            label += f"<br/>{text(f'{cost:+,.2f} {currency}')}"
         style = "" if mark is Mark.SAME else f":::{mark}"
         lines.append(f'  {ids[name]}{opening}"{label}"{closing}{style}')
     for (caller, target), mark in shown.items():
@@ -114,6 +123,6 @@ def mermaid(wiring: Wiring, costs: Mapping[str, Decimal], currency: str) -> tupl
     return "\n".join(lines), note
 
 
-def _text(text: str) -> str:
+def text(plain: str) -> str:
     """Text that cannot end a label, open a tag, or end the block of code around the diagram."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in " ._-+,/") else f"#{ord(c)};" for c in text)
+    return "".join(c if c.isascii() and (c.isalnum() or c in " ._-+,/") else f"#{ord(c)};" for c in plain)
