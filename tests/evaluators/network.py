@@ -26,6 +26,8 @@ class Pod:
     ports: tuple[tuple[str, str, int], ...] = ()
     host_network: bool = False
     address: str | None = None
+    #: Who it is to a mesh; no NetworkPolicy asks for it.
+    service_account: str = "default"
 
 
 Address: TypeAlias = str
@@ -175,5 +177,10 @@ def _pod(manifest: Mapping[str, Json]) -> Pod | None:
         for port in container.get("ports", [])
     )
     return Pod(
-        meta["name"], meta.get("namespace", "default"), labels, ports, host_network=bool(spec.get("hostNetwork"))
+        meta["name"],
+        meta.get("namespace", "default"),
+        labels,
+        ports,
+        host_network=bool(spec.get("hostNetwork")),
+        service_account=spec.get("serviceAccountName", "default"),
     )

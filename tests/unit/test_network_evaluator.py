@@ -464,7 +464,11 @@ def test_peers_that_the_api_server_would_refuse_are_refused(peer: str) -> None:
 
 
 def test_pods_come_from_every_kind_of_workload() -> None:
-    pod = {"hostNetwork": True, "containers": [{"ports": [{"name": "p", "containerPort": 1}]}]}
+    pod = {
+        "hostNetwork": True,
+        "serviceAccountName": "a",
+        "containers": [{"ports": [{"name": "p", "containerPort": 1}]}],
+    }
     template = {"template": {"metadata": {"labels": {"app": "x"}}, "spec": pod}}
     kinds = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"]
     made = Network(
@@ -481,4 +485,4 @@ def test_pods_come_from_every_kind_of_workload() -> None:
     )
     assert len(made.pods) == 7
     for kind in [*kinds, "CronJob", "Pod"]:
-        assert made.pod(kind, "n") == Pod(kind, "n", {"app": "x"}, (("p", "TCP", 1),), host_network=True)
+        assert made.pod(kind, "n") == Pod(kind, "n", {"app": "x"}, (("p", "TCP", 1),), True, service_account="a")
