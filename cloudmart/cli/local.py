@@ -35,9 +35,12 @@ _RUNTIME = click.option(
 @_RUNTIME
 def local_start(runtime: Literal["binary", "kind"]) -> None:
     """Make the cluster or start it again; does nothing where it runs."""
+    from cloudmart.cluster import crds
     from cloudmart.cluster.local import LocalCluster
 
-    _show_cluster(LocalCluster().start(say, runtime), runtime)
+    info = (cluster := LocalCluster()).start(say, runtime)
+    crds.install(cluster, say)
+    _show_cluster(info, runtime)
 
 
 @local.command("stop")
@@ -52,9 +55,12 @@ def local_stop() -> None:
 @_RUNTIME
 def local_reset(runtime: Literal["binary", "kind"]) -> None:
     """Delete the cluster with everything it holds and make it anew."""
+    from cloudmart.cluster import crds
     from cloudmart.cluster.local import LocalCluster
 
-    _show_cluster(LocalCluster().reset(say, runtime), runtime)
+    info = (cluster := LocalCluster()).reset(say, runtime)
+    crds.install(cluster, say)
+    _show_cluster(info, runtime)
 
 
 @local.command("status")

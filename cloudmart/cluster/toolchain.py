@@ -100,11 +100,11 @@ class Tools:
         return options
 
 
-def version(module: str) -> str:
-    """The version of a module that ``go.mod`` pins, with its ``v``."""
-    found = re.search(rf"^\s+{re.escape(module)} (v\S+)", (GO_MODULE / "go.mod").read_text(), re.MULTILINE)
+def version(module: str, directory: Path = GO_MODULE) -> str:
+    """The version of a module that the ``go.mod`` in a directory pins, with its ``v``."""
+    found = re.search(rf"^\s+{re.escape(module)} (v\S+)", (directory / "go.mod").read_text(), re.MULTILINE)
     if found is None:
-        raise UserError(f"{GO_MODULE / 'go.mod'}: no requirement of {module}; the file is damaged")
+        raise UserError(f"{directory / 'go.mod'}: no requirement of {module}; the file is damaged")
     return found[1]
 
 
@@ -184,7 +184,7 @@ def find_go() -> Path:
         if candidate is None:
             continue
         answer = subprocess.run(
-            [candidate, "env", "GOVERSION"], capture_output=True, text=True, check=False, env=_go_environment()
+            [candidate, "env", "GOVERSION"], capture_output=True, text=True, check=False, env=go_environment()
         )
         if answer.returncode == 0 and _numbers(answer.stdout) >= wanted:
             return Path(candidate)
@@ -199,7 +199,8 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
-def _go_environment() -> dict[str, str]:
+def go_environment() -> dict[str, str]:
+    """This process's environment, for a Go that does what is pinned."""
     # The user's flags, workspaces and automatic toolchains would make another build than the one that is pinned.
     return os.environ | {"GOFLAGS": "", "GOWORK": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
 
@@ -274,7 +275,7 @@ def _go_build(go: Path, target: Path, names: Sequence[str], stamp: str, progress
     started = time.monotonic()
     progress(f"building {', '.join(names)}")
     process = subprocess.Popen(
-        arguments, cwd=GO_MODULE, env=_go_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        arguments, cwd=GO_MODULE, env=go_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     lines: list[str] = []
 
@@ -323,7 +324,7 @@ def _module_directory(go: Path, module: str) -> Path:
     answer = subprocess.run(
         [str(go), "mod", "download", "-json", module],
         cwd=GO_MODULE,
-        env=_go_environment() | {"GOFLAGS": "-mod=readonly"},
+        env=go_environment() | {"GOFLAGS": "-mod=readonly"},
         capture_output=True,
         text=True,
         check=False,

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from cloudmart.cluster import crds as crds_
 from cloudmart.cluster import toolchain
 from cloudmart.cluster.local import CHECKOUT, LocalCluster
 from cloudmart.errors import UserError
@@ -55,6 +56,16 @@ def cluster(home: Path) -> Iterator[LocalCluster]:
     local.reset(say)
     yield local
     local.stop()  # not deleted: its logs may be needed
+
+
+@pytest.fixture(scope="session")
+def crds(cluster: LocalCluster) -> frozenset[str]:
+    """``cluster`` knows the custom kinds of these projects (``istio``, ...): all but those that cannot be had here.
+
+    A test that needs one says ``if "strimzi" not in crds: pytest.skip(...)``, or lets the API server refuse the kind.
+    """
+    missing = crds_.install(cluster, say)
+    return frozenset(project.name for project in crds_.PROJECTS) - set(missing)
 
 
 @pytest.fixture
