@@ -8,7 +8,6 @@ takes. A test holds the answers of both against each other.
 from __future__ import annotations
 
 import copy
-import difflib
 import importlib.util
 import json
 import marshal
@@ -19,7 +18,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import jsonschema_rs
 from pulumi_policy import (
     EnforcementLevel,
     Policy,
@@ -35,10 +33,10 @@ from pulumi_policy import (
 )
 
 from cloudmart.errors import UserError
+from cloudmart.settings.rules import entry_problems, meant
 
 PACK = Path(__file__).resolve().parents[2] / "policy"
 
-_LEVELS = [level.value for level in EnforcementLevel]
 _NO_OPTIONS = PolicyResourceOptions(False, [], None, [], PolicyCustomTimeouts(0, 0, 0), [])
 
 
@@ -208,35 +206,9 @@ def _level(value: Any) -> EnforcementLevel | None:
 
 
 def _problems(config: Mapping[str, Any], rules: Sequence[Policy], source: str) -> Iterator[str]:
-    by_name = {rule.name: rule for rule in rules}
+    schemas = {rule.name: rule.config_schema.properties if rule.config_schema else {} for rule in rules}
     for name, value in config.items():
-        if name != "all" and name not in by_name:
-            yield f"{source}: {name}: no such rule; {_allowed(name, ['all', *by_name])}"
-        elif isinstance(value, str):
-            if value not in _LEVELS:
-                yield f"{source}: {name}: found '{value}'; allowed: {', '.join(_LEVELS)}"
-        elif not isinstance(value, Mapping):
-            yield f"{source}: {name}: found {json.dumps(value)[:80]}; allowed: a level or an object"
+        if name != "all" and name not in schemas:
+            yield f"{source}: {name}: no such rule; {meant(name, ['all', *schemas])}"
         else:
-            yield from _wrong_properties(name, value, by_name.get(name), source)
-
-
-def _wrong_properties(name: str, value: Mapping[str, Any], rule: Policy | None, source: str) -> Iterator[str]:
-    schema = rule.config_schema.properties if rule and rule.config_schema else {}
-    level = value.get("enforcementLevel")
-    if level is not None and level not in _LEVELS:
-        yield f"{source}: {name}.enforcementLevel: found {json.dumps(level)[:80]}; allowed: {', '.join(_LEVELS)}"
-    for key, entry in value.items():
-        if key == "enforcementLevel":
-            continue
-        if key not in schema:
-            yield f"{source}: {name}.{key}: no such key; {_allowed(key, ['enforcementLevel', *schema])}"
-            continue
-        for error in jsonschema_rs.validator_for(schema[key], validate_formats=True).iter_errors(entry):
-            path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-            yield f"{source}: {name}.{key}{path}: {error.message}"
-
-
-def _allowed(found: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(found, known, 1)
-    return (f"did you mean '{close[0]}'? " if close else "") + f"allowed: {', '.join(known)}"
+            yield from entry_problems(name, value, schemas.get(name, {}), source)

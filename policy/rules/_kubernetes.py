@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from pulumi_policy import PolicyResource, proxy
 
+from cloudmart.settings.rules import WORKLOADS
+
 
 class _Unknown:
     def __repr__(self) -> str:
@@ -37,11 +39,6 @@ _SENTINELS = frozenset(
 )
 
 _SCALARS = frozenset({bool, int, float, type(None)})
-
-#: Kinds that run pods.
-WORKLOADS = frozenset(
-    {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob", "Pod"}
-)
 
 #: A group other than these may have a kind of the same name (a Knative Service, say), which is something else.
 _GROUPS: dict[str, frozenset[str]] = {

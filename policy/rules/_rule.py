@@ -18,19 +18,12 @@ from pulumi_policy import (
     StackValidationPolicy,
 )
 
+from cloudmart.settings import rules
+
 from ._kubernetes import Object, Stack, kind_of, read, read_stack
 
 Config = Mapping[str, Any]
-Schema = dict[str, dict[str, Any]]
-
-EXEMPT: Schema = {
-    "exempt": {
-        "type": "array",
-        "items": {"type": "string"},
-        "default": [],
-        "description": "Objects that the rule leaves alone: patterns for Kind/namespace/name, or Namespace/name.",
-    }
-}
+Schema = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,7 @@ class About:
             "name": self.name,
             "description": self.title,
             "enforcement_level": self.level,
-            "config_schema": PolicyConfigSchema({**(schema or {}), **EXEMPT}),
+            "config_schema": PolicyConfigSchema(_plain({**(schema or {}), **rules.EXEMPT})),
             "severity": self.severity,
             "tags": [self.topic],
             "remediation_steps": self.mend,
@@ -74,6 +67,10 @@ class About:
         """What, where, why, and how to mend it, in one line."""
         where = f"{found.where}, {finding.at}" if finding.at else found.where
         return f"{where}: {finding.what}. {self.why} Mend: {finding.mend or self.mend}"
+
+
+def _plain(schema: Schema) -> dict[str, dict[str, Any]]:
+    return {key: dict(part) for key, part in schema.items()}
 
 
 def _exempt(found: Object, config: Config) -> bool:
@@ -114,6 +111,31 @@ def resource_rule(
         return args.props if not _exempt(found, config) and remediate(found, args.props, config) else None
 
     return ResourceValidationPolicy(validate=validate, remediate=mended if remediate else None, **about.policy(schema))
+
+
+def object_rule(
+    name: str,
+    check: Callable[[Object, Config], Iterable[Finding]],
+    *,
+    schema: Schema | None = None,
+    remediate: Callable[[Object, Any, Config], bool] | None = None,
+) -> ResourceValidationPolicy:
+    """A rule that admission enforces too: all but the check stands in the table that both read.
+
+    `schema` replaces keys of the table's.
+    """
+    rule = rules.RULES[name]
+    about = About(
+        name=rule.name,
+        title=rule.title,
+        topic=rule.topic,
+        severity=Severity(rule.severity),
+        why=rule.why,
+        mend=rule.mend,
+        url=rule.url,
+        level=EnforcementLevel(rule.level.value),
+    )
+    return resource_rule(about, rule.kinds, check, {**rule.schema, **(schema or {})}, remediate)
 
 
 def stack_rule(

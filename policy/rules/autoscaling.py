@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from pulumi_policy import Severity
 
-from ._kubernetes import UNKNOWN, Object, Stack, amount, get, items, number
-from ._rule import About, Config, Finding, resource_rule, stack_rule
+from cloudmart.settings.rules import RULES
 
-_URL = "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/"
+from ._kubernetes import UNKNOWN, Object, Stack, amount, get, items, number
+from ._rule import About, Config, Finding, object_rule, stack_rule
 
 
 class Metric(NamedTuple):
@@ -90,39 +90,7 @@ def _target(stack: Stack, _config: Config) -> Iterator[Finding]:
 
 
 POLICIES = [
-    resource_rule(
-        About(
-            name="autoscaler-bounds",
-            title="Autoscalers have bounds and targets that make sense.",
-            topic="autoscaling",
-            severity=Severity.MEDIUM,
-            why="Crossed bounds never scale; a target too low pays for idle replicas, one too high scales too late.",
-            mend="set 1 <= minReplicas <= maxReplicas, a scaleTargetRef, and a target within the band.",
-            url=_URL,
-        ),
-        frozenset({"HorizontalPodAutoscaler"}),
-        _sane,
-        {
-            "minReplicas": {
-                "type": "integer",
-                "minimum": 0,
-                "default": 1,
-                "description": "The least that minReplicas may be.",
-            },
-            "minUtilization": {
-                "type": "number",
-                "minimum": 1,
-                "default": 50,
-                "description": "Lowest target utilization in percent of the request.",
-            },
-            "maxUtilization": {
-                "type": "number",
-                "minimum": 1,
-                "default": 85,
-                "description": "Highest target utilization in percent of the request.",
-            },
-        },
-    ),
+    object_rule("autoscaler-bounds", _sane),
     stack_rule(
         About(
             name="autoscaler-target",
@@ -131,7 +99,7 @@ POLICIES = [
             severity=Severity.HIGH,
             why="It would report <unknown> or fight another autoscaler, and not scale.",
             mend="set the requests of every container of the workload, and keep one autoscaler for it.",
-            url=_URL,
+            url=RULES["autoscaler-bounds"].url,
         ),
         _target,
     ),

@@ -13,9 +13,10 @@ from cloudmart.finops import budget as budgets
 from cloudmart.finops import estimate as estimates
 from cloudmart.finops.budget import State
 from cloudmart.settings import load, stack_file
+from cloudmart.settings.rules import WORKLOADS
 from cloudmart.settings.source import read as read_yaml
 
-from ._kubernetes import WORKLOADS, Object, Stack
+from ._kubernetes import Object, Stack
 from ._rule import About, Config, Finding, Schema, stack_rule
 
 _ROOT = Path(__file__).resolve().parents[2]

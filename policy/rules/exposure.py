@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from pulumi_policy import Severity
-
 from ._kubernetes import UNKNOWN, Object, get, items
-from ._rule import About, Config, Finding, resource_rule
+from ._rule import Config, Finding, object_rule
 
 
 def _exposed(found: Object, config: Config) -> Iterator[Finding]:
@@ -23,26 +21,4 @@ def _exposed(found: Object, config: Config) -> Iterator[Finding]:
         yield Finding(" and ".join(how))
 
 
-POLICIES = [
-    resource_rule(
-        About(
-            name="service-exposure",
-            title="Services reach outside the cluster only where the configuration says so.",
-            topic="security",
-            severity=Severity.HIGH,
-            why="An exposed Service is open to its network, past the gateway, and load balancers cost by the hour.",
-            mend="use type ClusterIP behind the gateway, or add namespace/name to `allowed` of this rule.",
-            url="https://kubernetes.io/docs/concepts/services-networking/service/",
-        ),
-        frozenset({"Service"}),
-        _exposed,
-        {
-            "allowed": {
-                "type": "array",
-                "items": {"type": "string"},
-                "default": [],
-                "description": "Patterns for namespace/name of Services that may be exposed.",
-            }
-        },
-    )
-]
+POLICIES = [object_rule("service-exposure", _exposed)]

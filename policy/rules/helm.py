@@ -56,6 +56,7 @@ _CHARTS: dict[str, list[Any]] = {
         _component("prometheus.pushgateway", on=False),
         _component("prometheus.alertmanager", on=False),
     ],
+    "vertical-pod-autoscaler": [_component(path) for path in ("recommender", "updater", "admissionController")],
 }
 
 

@@ -7,12 +7,8 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
 
-from pulumi_policy import Severity
-
-from ._kubernetes import UNKNOWN, WORKLOADS, Object
-from ._rule import About, Config, Finding, resource_rule
-
-_URL = "https://kubernetes.io/docs/concepts/containers/images/"
+from ._kubernetes import UNKNOWN, Object
+from ._rule import Config, Finding, object_rule
 
 
 class Reference(NamedTuple):
@@ -68,52 +64,6 @@ def _registry(found: Object, config: Config) -> Iterator[Finding]:
 
 
 POLICIES = [
-    resource_rule(
-        About(
-            name="image-pinned",
-            title="Every image names one version: a tag that does not move, or a digest.",
-            topic="images",
-            severity=Severity.HIGH,
-            why="A moving tag runs different code on different nodes, and cannot be rolled back.",
-            mend="name a version, best with its digest.",
-            url=_URL,
-        ),
-        WORKLOADS,
-        _pinned,
-        {
-            "forbiddenTags": {
-                "type": "array",
-                "items": {"type": "string"},
-                "default": ["latest", "stable", "edge", "nightly", "main", "master"],
-                "description": "Tags that move.",
-            },
-            "digestRequired": {
-                "type": "array",
-                "items": {"type": "string"},
-                "default": [],
-                "description": "Patterns of repositories, registry included, whose images need a digest. `*` is all.",
-            },
-        },
-    ),
-    resource_rule(
-        About(
-            name="image-registries",
-            title="Every image comes from an allowed registry.",
-            topic="images",
-            severity=Severity.HIGH,
-            why="Anyone can publish to a public registry; these are the places that somebody answers for.",
-            mend="use an image from an allowed place, or add its place to `allowed` of this rule.",
-            url=_URL,
-        ),
-        WORKLOADS,
-        _registry,
-        {
-            "allowed": {
-                "type": "array",
-                "items": {"type": "string"},
-                "default": ["docker.io", "ghcr.io", "quay.io", "registry.k8s.io", "public.ecr.aws"],
-                "description": "Registries, or registries with a path.",
-            }
-        },
-    ),
+    object_rule("image-pinned", _pinned),
+    object_rule("image-registries", _registry),
 ]

@@ -8,14 +8,11 @@ from typing import Any
 
 from pulumi_policy import Severity
 
+from cloudmart.settings.rules import COST_CENTER, RULES, WORKLOADS
 from cloudmart.settings.source import read as read_yaml
 
-from ._kubernetes import TEMPLATE_PATHS, UNKNOWN, WORKLOADS, Object, Stack, get, items
-from ._rule import About, Config, Finding, Schema, resource_rule, stack_rule
-
-COST_CENTER = "cost-center"
-_KINDS = WORKLOADS | {"Namespace", "PersistentVolumeClaim"}
-_URL = "https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/"
+from ._kubernetes import TEMPLATE_PATHS, UNKNOWN, Object, Stack, get, items
+from ._rule import About, Config, Finding, Schema, object_rule, stack_rule
 
 
 def _registry() -> list[str]:
@@ -24,14 +21,7 @@ def _registry() -> list[str]:
     return sorted(read_yaml(catalog, catalog.name).data.get("costCenters") or {})
 
 
-_REGISTRY: Schema = {
-    "costCenters": {
-        "type": "array",
-        "items": {"type": "string"},
-        "default": _registry(),
-        "description": "The cost centers there are. The default is the registry `costCenters` of the catalog.",
-    }
-}
+_REGISTRY: Schema = {"costCenters": {**RULES["cost-labels"].schema["costCenters"], "default": _registry()}}
 
 
 def _places(found: Object) -> Iterator[tuple[str, Any]]:
@@ -119,35 +109,7 @@ def _cost_center(stack: Stack, config: Config) -> Iterator[Finding]:
 
 
 POLICIES = [
-    resource_rule(
-        About(
-            name="cost-labels",
-            title="Namespaces, workloads, pod templates and claims carry the cost labels, with a known cost center.",
-            topic="cost",
-            severity=Severity.HIGH,
-            why="What carries no cost label is nobody's cost.",
-            mend=f"add the labels; {COST_CENTER} is a code from costCenters in the catalog.",
-            url=_URL,
-        ),
-        _KINDS,
-        _labels,
-        {
-            "required": {
-                "type": "array",
-                "items": {"type": "string"},
-                "default": ["project", "team", COST_CENTER],
-                "description": "Labels that must be there.",
-            },
-            **_REGISTRY,
-            "namespaces": {
-                "type": "object",
-                "additionalProperties": {"type": "object", "additionalProperties": {"type": "string"}},
-                "default": {},
-                "description": "Labels by namespace. At level `remediate`, objects in it that lack one get it.",
-            },
-        },
-        remediate=_add_labels,
-    ),
+    object_rule("cost-labels", _labels, schema=_REGISTRY, remediate=_add_labels),
     stack_rule(
         About(
             name="workload-cost-center",
@@ -156,7 +118,7 @@ POLICIES = [
             severity=Severity.HIGH,
             why="Its cost would stand under 'unallocated'.",
             mend=f"label the pod template, or the Namespace, with a {COST_CENTER} from costCenters in the catalog.",
-            url=_URL,
+            url=RULES["cost-labels"].url,
         ),
         _cost_center,
         _REGISTRY,

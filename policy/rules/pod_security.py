@@ -7,7 +7,9 @@ from typing import Any
 
 from pulumi_policy import Severity
 
-from ._kubernetes import UNKNOWN, WORKLOADS, Container, Object, get, items, texts
+from cloudmart.settings.rules import WORKLOADS
+
+from ._kubernetes import UNKNOWN, Container, Object, get, items, texts
 from ._rule import About, Config, Finding, resource_rule
 
 _URL = "https://kubernetes.io/docs/concepts/security/pod-security-standards/"

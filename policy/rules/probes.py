@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pulumi_policy import Severity
+from cloudmart.settings.rules import PROBE_HANDLERS
 
-from ._kubernetes import UNKNOWN, WORKLOADS, Object
-from ._rule import About, Config, Finding, resource_rule
-
-_HANDLERS = ("httpGet", "exec", "tcpSocket", "grpc")
+from ._kubernetes import UNKNOWN, Object
+from ._rule import Config, Finding, object_rule
 
 
 def _asks_something(probe: Any) -> bool:
-    return probe is UNKNOWN or (isinstance(probe, dict) and any(probe.get(name) is not None for name in _HANDLERS))
+    return probe is UNKNOWN or (isinstance(probe, dict) and any(probe.get(name) is not None for name in PROBE_HANDLERS))
 
 
 def _probes(found: Object, config: Config) -> Iterator[Finding]:
@@ -26,26 +24,4 @@ def _probes(found: Object, config: Config) -> Iterator[Finding]:
             yield Finding(f"no {' and '.join(missing)} probe", container.where)
 
 
-POLICIES = [
-    resource_rule(
-        About(
-            name="probes",
-            title="Every container of a long-running workload has a liveness and a readiness probe.",
-            topic="reliability",
-            severity=Severity.MEDIUM,
-            why="Without them a hung container stays up, and a starting one gets traffic.",
-            mend="add livenessProbe and readinessProbe with httpGet, exec, tcpSocket or grpc.",
-            url="https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/",
-        ),
-        WORKLOADS,
-        _probes,
-        {
-            "required": {
-                "type": "array",
-                "items": {"type": "string", "enum": ["liveness", "readiness", "startup"]},
-                "default": ["liveness", "readiness"],
-                "description": "The probes that must be there.",
-            }
-        },
-    )
-]
+POLICIES = [object_rule("probes", _probes)]

@@ -7,14 +7,10 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from pulumi_policy import EnforcementLevel, Severity
-
 from cloudmart.settings.quantities import Bytes, Cpu
 
-from ._kubernetes import UNKNOWN, WORKLOADS, Object, get, number
-from ._rule import About, Config, Finding, resource_rule
-
-_URL = "https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/"
+from ._kubernetes import UNKNOWN, Object, get, number
+from ._rule import Config, Finding, object_rule
 
 
 def _requests(found: Object, _config: Config) -> Iterator[Finding]:
@@ -60,58 +56,7 @@ def _ratio(found: Object, config: Config) -> Iterator[Finding]:
 
 
 POLICIES = [
-    resource_rule(
-        About(
-            name="cpu-memory-requests",
-            title="Every container, init containers included, requests CPU and memory.",
-            topic="resources",
-            severity=Severity.HIGH,
-            why="Without requests the scheduler, the autoscaler and the cost estimate have nothing to go by.",
-            mend="set resources.requests.cpu and resources.requests.memory.",
-            url=_URL,
-        ),
-        WORKLOADS,
-        _requests,
-    ),
-    resource_rule(
-        About(
-            name="memory-limits",
-            title="Every container, init containers included, has a memory limit.",
-            topic="resources",
-            severity=Severity.HIGH,
-            why="A leak in a container without one takes memory from every pod of the node.",
-            mend="set resources.limits.memory.",
-            url=_URL,
-        ),
-        WORKLOADS,
-        _memory_limits,
-    ),
-    resource_rule(
-        About(
-            name="limit-request-ratio",
-            title="A container's limits stay within a configured multiple of its requests.",
-            topic="resources",
-            severity=Severity.MEDIUM,
-            level=EnforcementLevel.ADVISORY,
-            why="What lies between is promised to several pods at once: under load some are throttled or killed.",
-            mend="raise the request or lower the limit.",
-            url=_URL,
-        ),
-        WORKLOADS,
-        _ratio,
-        {
-            "maxCpuRatio": {
-                "type": "number",
-                "minimum": 1,
-                "default": 5,
-                "description": "CPU limit divided by CPU request, at most.",
-            },
-            "maxMemoryRatio": {
-                "type": "number",
-                "minimum": 1,
-                "default": 2,
-                "description": "Memory limit divided by memory request, at most.",
-            },
-        },
-    ),
+    object_rule("cpu-memory-requests", _requests),
+    object_rule("memory-limits", _memory_limits),
+    object_rule("limit-request-ratio", _ratio),
 ]

@@ -7,7 +7,9 @@ from typing import Any
 
 from pulumi_policy import Severity
 
-from ._kubernetes import UNKNOWN, WORKLOADS, Object, Stack, get, texts
+from cloudmart.settings.rules import WORKLOADS
+
+from ._kubernetes import UNKNOWN, Object, Stack, get, texts
 from ._rule import About, Config, Finding, stack_rule
 
 _GUARDS = ("quota", "deny-ingress", "deny-egress")
