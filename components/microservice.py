@@ -87,6 +87,8 @@ class MicroserviceArgs:
     callers: Sequence[Party]
     priority_class: pulumi.Input[str]
     placeholder_image: Image
+    #: Who may scrape its metrics, and at which port.
+    scrapers: Sequence[tuple[Party, int]] = ()
 
 
 class Microservice(pulumi.ComponentResource):
@@ -98,6 +100,8 @@ class Microservice(pulumi.ComponentResource):
 
     #: URL inside the cluster.
     url: pulumi.Output[str]
+    #: What its objects carry.
+    labels: Labels
     #: Name of the Deployment.
     deployment_name: pulumi.Output[str]
 
@@ -106,6 +110,7 @@ class Microservice(pulumi.ComponentResource):
         self._name, self._args = name, args
         child = pulumi.ResourceOptions(parent=self)
         settings, labels = args.settings, args.labels
+        self.labels = labels
 
         account = ServiceAccount(name, metadata=self._metadata(name), automount_service_account_token=False, opts=child)
         config_map = ConfigMap(
@@ -181,7 +186,10 @@ class Microservice(pulumi.ComponentResource):
             spec=NetworkPolicySpecArgs(
                 pod_selector=LabelSelectorArgs(match_labels=labels.selector),
                 policy_types=["Ingress", "Egress"],
-                ingress=network.ingress_from(args.callers, [settings.container_port], args.home),
+                ingress=[
+                    *network.ingress_from(args.callers, [settings.container_port], args.home),
+                    *network.ingress_of_scrapers(args.scrapers, args.home),
+                ],
                 egress=[network.egress_to(connection) for connection in args.connections],
             ),
             opts=child,

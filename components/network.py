@@ -64,3 +64,10 @@ def ingress_from(
     if not peers:
         return []
     return [NetworkPolicyIngressRuleArgs(from_=peers, ports=[port for number in ports for port in tcp(number)])]
+
+
+def ingress_of_scrapers(
+    scrapers: Iterable[tuple[Party, int]], own_namespace: str
+) -> list[NetworkPolicyIngressRuleArgs]:
+    """What lets in those that collect metrics, each at its port."""
+    return [rule for scraper, port in scrapers for rule in ingress_from([scraper], [port], own_namespace)]

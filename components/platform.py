@@ -9,6 +9,7 @@ from typing import Any
 import pulumi
 
 from cloudmart.settings import Criticality, Party, Settings
+from cloudmart.settings.data import StoreMode
 from components.data import DataLayer, DataLayerArgs
 from components.kubecost import Kubecost, KubecostArgs
 from components.labels import Labels
@@ -16,6 +17,7 @@ from components.microservice import Microservice, MicroserviceArgs
 from components.namespace import GuardedNamespace, GuardedNamespaceArgs
 from components.priority import PriorityClasses, PriorityClassesArgs
 from components.quota import limit_range, quota
+from components.vertical_autoscaling import VerticalAutoscaling, VerticalAutoscalingArgs, Watched
 from components.wiring import connections
 
 
@@ -68,6 +70,9 @@ class Platform(pulumi.ComponentResource):
         def parties_calling(target: str) -> list[Party]:
             return [settings.parties[caller] for caller in settings.callers_of(target)]
 
+        def scrapers_of(target: str) -> list[tuple[Party, int]]:
+            return [(settings.parties[edge.caller], edge.port) for edge in settings.scrapes_of(target)]
+
         data = DataLayer(
             name,
             DataLayerArgs(
@@ -75,6 +80,7 @@ class Platform(pulumi.ComponentResource):
                 settings=settings.data,
                 labels=shop,
                 callers={store: parties_calling(store) for store in settings.stores},
+                scrapers={store: scrapers_of(store) for store in settings.stores},
                 home=settings.namespace.name,
                 # Whatever needs a store is down without it.
                 priority_class=priorities.names[Criticality.CRITICAL],
@@ -100,11 +106,32 @@ class Platform(pulumi.ComponentResource):
                     ),
                     connections=wired[service_name],
                     callers=parties_calling(service_name),
+                    scrapers=scrapers_of(service_name),
                     home=settings.namespace.name,
                     priority_class=priorities.names[service.criticality],
                     placeholder_image=settings.placeholder_image,
                 ),
                 guarded,
+            )
+        if settings.vertical_autoscaling.enabled:
+            VerticalAutoscaling(
+                "vertical-autoscaling",
+                VerticalAutoscalingArgs(
+                    settings=settings.vertical_autoscaling,
+                    cluster=settings.cluster,
+                    labels=shop,
+                    home=namespace.namespace,
+                    watched=[
+                        *(Watched(kind="Deployment", name=name, labels=of.labels) for name, of in services.items()),
+                        # An operator sizes its own pods.
+                        *(
+                            Watched(kind="StatefulSet", name=name, labels=of)
+                            for name, of in data.labels.items()
+                            if getattr(settings.data, name).mode is StoreMode.SINGLE
+                        ),
+                    ],
+                ),
+                child,
             )
         kubecost = None
         if settings.kubecost.enabled:

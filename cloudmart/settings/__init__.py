@@ -2,7 +2,7 @@
 
 from cloudmart.settings.base import Amounts, Image, Model, Resources
 from cloudmart.settings.load import Loaded, Origin, load, load_with_origins, stack_file, stacks
-from cloudmart.settings.model import GATEWAY, Edge, Party, Protocol, Settings, TargetKind
+from cloudmart.settings.model import GATEWAY, PROMETHEUS, Edge, Party, Protocol, Purpose, Settings, TargetKind
 from cloudmart.settings.quantities import Bytes, Cpu
 from cloudmart.settings.service import (
     Autoscaling,
@@ -17,6 +17,7 @@ from cloudmart.settings.service import (
 
 __all__ = [
     "GATEWAY",
+    "PROMETHEUS",
     "Amounts",
     "Autoscaling",
     "Bytes",
@@ -33,6 +34,7 @@ __all__ = [
     "Party",
     "Probe",
     "Protocol",
+    "Purpose",
     "Resources",
     "ScalingPolicy",
     "Service",

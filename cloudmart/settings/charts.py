@@ -98,8 +98,11 @@ CLOUDNATIVE_PG = Chart(name="cloudnative-pg", version="0.29.0", repo="https://cl
 # renovate: datasource=helm depName=strimzi-kafka-operator registryUrl=https://strimzi.io/charts/
 STRIMZI = Chart(name="strimzi-kafka-operator", version="1.2.0", repo="https://strimzi.io/charts/")
 
-# renovate: datasource=helm depName=valkey registryUrl=https://valkey.io/valkey-helm/
-VALKEY = Chart(name="valkey", version="0.11.0", repo="https://valkey.io/valkey-helm/")
+# renovate: datasource=helm depName=plugin-barman-cloud registryUrl=https://cloudnative-pg.github.io/charts
+BARMAN_CLOUD = Chart(name="plugin-barman-cloud", version="0.7.0", repo="https://cloudnative-pg.github.io/charts")
+
+# renovate: datasource=helm depName=redis-ha registryUrl=https://dandydeveloper.github.io/charts
+REDIS_HA = Chart(name="redis-ha", version="4.39.0", repo="https://dandydeveloper.github.io/charts")
 
 #: Every chart, by its name.
 CHARTS = {
@@ -119,7 +122,8 @@ CHARTS = {
         VERTICAL_POD_AUTOSCALER,
         CLOUDNATIVE_PG,
         STRIMZI,
-        VALKEY,
+        BARMAN_CLOUD,
+        REDIS_HA,
     )
 }
 

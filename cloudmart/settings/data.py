@@ -6,6 +6,7 @@ A store that is null is not there. Defaults are those of a small production envi
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -16,6 +17,7 @@ from cloudmart.settings.base import (
     Cidr,
     DnsLabel,
     Flag,
+    FrozenMapping,
     HostName,
     Image,
     LabelValue,
@@ -25,9 +27,14 @@ from cloudmart.settings.base import (
     Resources,
     VolumeSize,
 )
+from cloudmart.settings.charts import REDIS_HA, ChartSource
+from cloudmart.settings.layer import Layer, Workload, workload
 from cloudmart.settings.quantities import Bytes, Cpu
 
 _MIB = 2**20
+
+#: As Kafka allows it, without the underscore: Kafka takes it for the same as the dot in names of metrics.
+TopicName = Annotated[str, Strict(), Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=200)]
 
 #: A role or user that needs no quoting in SQL, Redis ACLs or JAAS.
 _UserName = Annotated[str, Strict(), Field(pattern=r"^[a-z_][a-z0-9_]*$", max_length=63)]
@@ -40,6 +47,8 @@ class StoreMode(StrEnum):
     SINGLE = "single"
     #: A managed service outside the cluster: only its name and its credentials are made here.
     EXTERNAL = "external"
+    #: Several replicas in the cluster that stand in for each other, run by an operator or a chart: see `cluster`.
+    OPERATOR = "operator"
 
 
 class Storage(Model):
@@ -59,8 +68,6 @@ class Exporter(Model):
     resources: Resources = Resources(
         requests=Amounts(cpu=Cpu("20m"), memory=Bytes("32Mi")), limits=Amounts(cpu=Cpu("100m"), memory=Bytes("64Mi"))
     )
-    #: Only pods of this namespace may scrape.
-    scrape_namespace: DnsLabel = "monitoring"
 
 
 class ExternalEndpoint(Model):
@@ -79,6 +86,8 @@ class Store(Model):
     minimum_memory: ClassVar[Bytes]
     #: The port on which the server in the cluster takes clients.
     server_port: ClassVar[int]
+    #: The port of its exporter, as registered with Prometheus.
+    metrics_port: ClassVar[int]
 
     mode: StoreMode = StoreMode.SINGLE
     #: Who pays; the namespace's cost center where it is left out.
@@ -102,6 +111,54 @@ class Store(Model):
     def client_port(self) -> int:
         """The port that clients connect to."""
         return self.external.port if self.external else self.server_port
+
+    # How mode `operator` differs; its subclass says so where it does.
+
+    def pod_labels(self, name: str) -> Mapping[str, str]:
+        """Labels that select the pods which clients connect to."""
+        return {"app": name}
+
+    def service_account(self, name: str) -> str:
+        """The ServiceAccount of the pods which clients connect to."""
+        return name
+
+    def hosts(self, name: str) -> Sequence[str]:
+        """Names of the Services through which clients reach a store that is inside."""
+        return (f"{name}-service",)
+
+    @property
+    def containers(self) -> Sequence[tuple[int, Resources]]:
+        """Every container of the store that can run at once in the shop's namespace: how many pods have it at most, and
+        what it takes. The first of a pod stands for the pod as well."""
+        match self.mode:
+            case StoreMode.EXTERNAL:
+                return ()
+            case StoreMode.OPERATOR:
+                return self._cluster_containers
+        return ((1, self.resources), *(((1, self.exporter.resources),) if self.exporter.enabled else ()))
+
+    @property
+    def claims(self) -> Sequence[Bytes]:
+        """The size of every volume claim that the store can have at once."""
+        match self.mode:
+            case StoreMode.EXTERNAL:
+                return ()
+            case StoreMode.OPERATOR:
+                return self._cluster_claims
+        return (self.storage.size,)
+
+    @property
+    def _cluster_containers(self) -> Sequence[tuple[int, Resources]]:
+        raise NotImplementedError
+
+    @property
+    def _cluster_claims(self) -> Sequence[Bytes]:
+        raise NotImplementedError
+
+    @property
+    def scrape_port(self) -> int | None:
+        """Where Prometheus finds its metrics; None where there are none."""
+        return self.metrics_port if self.mode is StoreMode.SINGLE and self.exporter.enabled else None
 
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
@@ -131,11 +188,82 @@ class PostgresExporter(Exporter):
     image: Image = Image(repository="quay.io/prometheuscommunity/postgres-exporter", tag="v0.20.1")
 
 
+class PoolMode(StrEnum):
+    """For how long a client has a server connection to itself."""
+
+    #: As long as it is connected: everything works as without a pooler.
+    SESSION = "session"
+    #: For one transaction: far fewer connections, and no session state such as `SET`, `LISTEN` or advisory locks.
+    TRANSACTION = "transaction"
+
+
+class Pooler(Workload):
+    """PgBouncer between the services and the primary: they need not know which instance that is."""
+
+    replicas: Positive = 2
+    image: Image = Image(repository="ghcr.io/cloudnative-pg/pgbouncer", tag="1.25.1")
+    mode: PoolMode = PoolMode.SESSION
+
+
+class Backup(Model):
+    """Backups to object storage that speaks S3: the write-ahead log continuously, everything by `schedule`. They can be
+    restored to any moment in between."""
+
+    #: Where to: ``s3://bucket/folder``.
+    destination: Annotated[str, Strict(), Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?$")]
+    #: The storage's URL where it is not AWS.
+    endpoint: Annotated[str, Strict(), Field(pattern=r"^https://[a-z0-9.-]+(:[0-9]{1,5})?$")] | None = None
+    #: Where the endpoint's addresses lie; the whole internet where it is left out. NetworkPolicies know no host names.
+    cidrs: tuple[Cidr, ...] = ()
+    #: A Secret of the shop's namespace with the keys ACCESS_KEY_ID and ACCESS_SECRET_KEY; the identity that the cloud
+    #: gives to the pods where it is left out.
+    credentials: DnsLabel | None = None
+    #: How long a backup can be restored: days, weeks or months.
+    retention: Annotated[str, Strict(), Field(pattern=r"^[1-9][0-9]*[dwm]$")] = "30d"
+    #: Six fields, the first are seconds.
+    schedule: Annotated[str, Strict(), Field(pattern=r"^([0-9*/,-]+ ){3}([0-9A-Za-z*/,-]+ ){2}[0-9A-Za-z*/,-]+$")] = (
+        "0 0 2 * * *"
+    )
+    #: Of the plugin's container beside each instance.
+    resources: Resources = Resources(
+        requests=Amounts(cpu=Cpu("50m"), memory=Bytes("128Mi")), limits=Amounts(cpu=Cpu("500m"), memory=Bytes("512Mi"))
+    )
+
+    @property
+    def port(self) -> int:
+        """The port of the endpoint."""
+        _, _, port = (self.endpoint or "").removeprefix("https://").partition(":")
+        return int(port or 443)
+
+
+class WalStorage(Storage):
+    """The write-ahead log's own volume: a log that nobody archives then fills that one, and not the data's."""
+
+    size: VolumeSize = Bytes("10Gi")
+
+
+class PostgresCluster(Model):
+    """PostgreSQL in mode `operator`: a primary with standbys, by CloudNativePG. Resources and storage are the store's
+    own, for each instance."""
+
+    #: Three keep a synchronous standby while one is away.
+    instances: Annotated[int, Strict(), Field(ge=2, le=9)] = 3
+    #: Of the operator's own series, which brings what it needs; the tag names the Debian release, whose collations the
+    #: indexes depend on.
+    image: Image = Image(repository="ghcr.io/cloudnative-pg/postgresql", tag="18.4-minimal-trixie")
+    wal_storage: WalStorage = WalStorage()
+    pooler: Pooler = Pooler.model_validate(
+        workload(requests=("50m", "64Mi"), limits=("500m", "128Mi"), replicas=2).model_dump()
+    )
+    backup: Backup | None = None
+
+
 class PostgresSettings(Store):
     """PostgreSQL: accounts and everything else that must be consistent."""
 
     minimum_memory = Bytes("256Mi")
     server_port = 5432
+    metrics_port = 9187
 
     #: The Debian variant: Alpine's collations differ, so changing the variant later corrupts text indexes.
     image: Image = Image(repository="docker.io/library/postgres", tag="18.6-trixie")
@@ -152,6 +280,7 @@ class PostgresSettings(Store):
     user: _UserName = "cloudmart"
     #: Enough for every replica at the top of its range with a pool of ten; each costs up to some 10 MiB.
     max_connections: Positive = 100
+    cluster: PostgresCluster = PostgresCluster()
 
     @model_validator(mode="after")
     def _not_the_superuser(self) -> Self:
@@ -159,6 +288,29 @@ class PostgresSettings(Store):
             if getattr(self, key) == "postgres":
                 raise ValueError(f"{key} is 'postgres', the administrator's own; allowed: any other name")
         return self
+
+    def pod_labels(self, name: str) -> Mapping[str, str]:
+        # Clients reach the pooler alone, not the instances behind it.
+        return {"cnpg.io/poolerName": pooler_name(name)} if self.mode is StoreMode.OPERATOR else super().pod_labels(name)
+
+    def service_account(self, name: str) -> str:
+        return pooler_name(name) if self.mode is StoreMode.OPERATOR else super().service_account(name)
+
+    @property
+    def _cluster_containers(self) -> Sequence[tuple[int, Resources]]:
+        # One more: the job that prepares a new instance.
+        cluster = self.cluster
+        instances = cluster.instances + 1
+        return (
+            (instances, self.resources),
+            (cluster.pooler.replicas + 1, cluster.pooler),
+            *(((instances, cluster.backup.resources),) if cluster.backup else ()),
+        )
+
+    @property
+    def _cluster_claims(self) -> Sequence[Bytes]:
+        # One pair more: an instance that is made anew has its claims before the old ones are gone.
+        return (self.storage.size, self.cluster.wal_storage.size) * (self.cluster.instances + 1)
 
     @property
     def shared_buffers(self) -> int:
@@ -196,11 +348,43 @@ class RedisStorage(Storage):
     size: VolumeSize = Bytes("5Gi")
 
 
+class RedisHa(Layer):
+    """The chart that runs Redis in mode `operator`, in the shop's namespace."""
+
+    chart: ChartSource = ChartSource()
+
+    CHARTS: ClassVar = {"chart": REDIS_HA}
+
+
+class RedisProxy(Workload):
+    """HAProxy in front of Redis: it asks every replica each second which one is the master."""
+
+    replicas: Positive = 2
+    image: Image = Image(repository="docker.io/library/haproxy", tag="3.3.10-alpine")
+
+
+class RedisCluster(Model):
+    """Redis in mode `operator`: a master with replicas, and Sentinels that promote one of them when it is gone, by the
+    chart redis-ha. Resources and storage are the store's own, for each replica."""
+
+    #: Sentinels decide by a majority, so an odd number.
+    replicas: Literal[3, 5, 7] = 3
+    proxy: RedisProxy = RedisProxy.model_validate(
+        workload(requests=("50m", "64Mi"), limits=("500m", "128Mi"), replicas=2).model_dump()
+    )
+    #: Of the Sentinel beside each replica, and of the script that heals a split brain.
+    sentinel: Resources = Resources(
+        requests=Amounts(cpu=Cpu("25m"), memory=Bytes("32Mi")), limits=Amounts(cpu=Cpu("200m"), memory=Bytes("64Mi"))
+    )
+    chart: ChartSource = ChartSource()
+
+
 class RedisSettings(Store):
     """Redis: the product catalogue's cache."""
 
     minimum_memory = Bytes("64Mi")
     server_port = 6379
+    metrics_port = 9121
 
     image: Image = Image(repository="docker.io/library/redis", tag="8.8.3-trixie")
     storage: RedisStorage = RedisStorage()
@@ -212,6 +396,32 @@ class RedisSettings(Store):
 
     #: A cache evicts what was not read for longest; `noeviction` is for data that exists nowhere else.
     eviction: EvictionPolicy = EvictionPolicy.ALLKEYS_LRU
+    cluster: RedisCluster = RedisCluster()
+
+    def pod_labels(self, name: str) -> Mapping[str, str]:
+        return {"app": f"{name}-haproxy"} if self.mode is StoreMode.OPERATOR else super().pod_labels(name)
+
+    def service_account(self, name: str) -> str:
+        return f"{name}-haproxy" if self.mode is StoreMode.OPERATOR else super().service_account(name)
+
+    @property
+    def _cluster_containers(self) -> Sequence[tuple[int, Resources]]:
+        cluster = self.cluster
+        return (
+            (cluster.replicas, self.resources),
+            *((cluster.replicas, cluster.sentinel) for _ in ("sentinel", "split brain")),
+            (cluster.proxy.replicas + 1, cluster.proxy),
+            *(((cluster.replicas, self.exporter.resources),) if self.exporter.enabled else ()),
+        )
+
+    @property
+    def _cluster_claims(self) -> Sequence[Bytes]:
+        return (self.storage.size,) * self.cluster.replicas
+
+    def layer(self, namespace: str) -> RedisHa:
+        """The chart as a layer, which lives in the shop's `namespace` because its clients' credentials do."""
+        on = self.mode is StoreMode.OPERATOR
+        return RedisHa(enabled=on, namespace=namespace, cost_center=self.cost_center, chart=self.cluster.chart)
 
     @property
     def max_memory(self) -> int:
@@ -234,11 +444,49 @@ class KafkaExporter(Exporter):
     image: Image = Image(repository="docker.io/danielqsj/kafka-exporter", tag="v1.9.0")
 
 
+class Topic(Model):
+    """A topic. What it leaves out is as the store has it."""
+
+    partitions: Positive | None = None
+    retention_hours: Positive | None = None
+
+
+class KafkaControllers(Workload):
+    """Nodes that keep the metadata and nothing else."""
+
+    replicas: Literal[3, 5] = 3
+    storage: Storage = Storage(size=Bytes("10Gi"))
+
+
+class EntityOperator(Model):
+    """Strimzi's two operators beside a cluster, one for topics and one for users, each in a container of its own."""
+
+    topics: Resources = Resources(
+        requests=Amounts(cpu=Cpu("50m"), memory=Bytes("256Mi")), limits=Amounts(cpu=Cpu("500m"), memory=Bytes("256Mi"))
+    )
+    users: Resources = Resources(
+        requests=Amounts(cpu=Cpu("50m"), memory=Bytes("256Mi")), limits=Amounts(cpu=Cpu("500m"), memory=Bytes("256Mi"))
+    )
+
+
+class KafkaCluster(Model):
+    """Kafka in mode `operator`: brokers by Strimzi. Resources and storage are the store's own, for each broker."""
+
+    #: Three keep two copies of everything while one is away.
+    brokers: Annotated[int, Strict(), Field(ge=3, le=99)] = 3
+    #: The brokers are controllers as well where it is left out.
+    controllers: KafkaControllers | None = None
+    #: One that the pinned Strimzi has an image for.
+    version: Literal["4.2.0", "4.2.1", "4.3.0", "4.3.1"] = "4.3.1"
+    entity_operator: EntityOperator = EntityOperator()
+
+
 class KafkaSettings(Store):
     """Kafka in KRaft mode: the orders on their way to payment and notification."""
 
     minimum_memory = Bytes("768Mi")
     server_port = 9092
+    metrics_port = 9308
 
     image: Image = Image(repository="docker.io/apache/kafka", tag="4.3.1")
     storage: Storage = Storage()
@@ -256,6 +504,41 @@ class KafkaSettings(Store):
     partitions: Positive = 3
     #: On, as long as no topic is declared: a producer's first message makes its topic.
     auto_create_topics: Flag = True
+    #: The topics; services say which they produce to and consume from. In mode `operator` there are no others.
+    topics: FrozenMapping[TopicName, Topic] = Field(default={}, validate_default=True)
+    cluster: KafkaCluster = KafkaCluster()
+
+    def pod_labels(self, name: str) -> Mapping[str, str]:
+        if self.mode is StoreMode.OPERATOR:
+            return {"strimzi.io/cluster": name, "strimzi.io/broker-role": "true"}
+        return super().pod_labels(name)
+
+    def service_account(self, name: str) -> str:
+        return f"{name}-kafka" if self.mode is StoreMode.OPERATOR else super().service_account(name)
+
+    def hosts(self, name: str) -> Sequence[str]:
+        # After their first contact clients speak with each broker by its own name, which the headless Service gives it.
+        brokers = (f"{name}-kafka-brokers",) if self.mode is StoreMode.OPERATOR else ()
+        return (*super().hosts(name), *brokers)
+
+    @property
+    def _cluster_containers(self) -> Sequence[tuple[int, Resources]]:
+        cluster = self.cluster
+        return (
+            (cluster.brokers, self.resources),
+            *(((cluster.controllers.replicas, cluster.controllers),) if cluster.controllers else ()),
+            # One more while it is replaced.
+            (2, cluster.entity_operator.topics),
+            (2, cluster.entity_operator.users),
+        )
+
+    @property
+    def _cluster_claims(self) -> Sequence[Bytes]:
+        controllers = self.cluster.controllers
+        return (
+            *(self.storage.size,) * self.cluster.brokers,
+            *((controllers.storage.size,) * controllers.replicas if controllers else ()),
+        )
 
     @property
     def heap(self) -> int:
@@ -270,3 +553,8 @@ class DataSettings(Model):
     postgres: PostgresSettings | None = None
     redis: RedisSettings | None = None
     kafka: KafkaSettings | None = None
+
+
+def pooler_name(store: str) -> str:
+    """Name of the pooler in front of a PostgreSQL cluster, and of what belongs to it."""
+    return f"{store}-pooler"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from cloudmart.settings.admission import AdmissionSettings
 from cloudmart.settings.base import DnsLabel, FrozenMapping, Image, LabelValue, Model, ProjectName, ServiceName
@@ -18,15 +18,25 @@ from cloudmart.settings.gitops import GitOpsSettings
 from cloudmart.settings.identity import IdentitySettings
 from cloudmart.settings.kubecost import KubecostSettings
 from cloudmart.settings.layer import Layer
-from cloudmart.settings.mesh import MeshSettings
+from cloudmart.settings.mesh import MeshMode, MeshSettings
 from cloudmart.settings.monitoring import MonitoringSettings
 from cloudmart.settings.operators import OperatorSettings
 from cloudmart.settings.prices import Budget, PriceSettings
+from cloudmart.settings.rules import Ruling
 from cloudmart.settings.service import Cluster, CostCenter, External, NamespaceSettings, Service
 from cloudmart.settings.vertical_autoscaling import VerticalAutoscalingSettings
 
 GATEWAY = "gateway"
 """Name of the gateway where it is one end of an edge."""
+
+PROMETHEUS = "prometheus"
+"""Name of the monitoring's Prometheus where it is one end of an edge."""
+
+#: Where the gateway's pods answer with their metrics: Kong's status listener.
+_GATEWAY_METRICS_PORT = 8100
+#: Where the mesh's proxy answers with its own metrics and, merged, those of the pod's container. It takes no part in
+#: the mesh: it answers in plain text, and no AuthorizationPolicy holds for it.
+PROXY_METRICS_PORT = 15020
 
 
 class TargetKind(StrEnum):
@@ -35,6 +45,17 @@ class TargetKind(StrEnum):
     SERVICE = "service"
     STORE = "store"
     EXTERNAL = "external"
+    #: A part of the platform, such as the gateway.
+    LAYER = "layer"
+
+
+class Purpose(StrEnum):
+    """What an edge is for."""
+
+    #: A request that somebody needs answered.
+    CALL = "call"
+    #: The monitoring collects metrics, at a port that is not the one for calls.
+    SCRAPE = "scrape"
 
 
 class Protocol(StrEnum):
@@ -70,6 +91,7 @@ class Edge:
     protocol: Protocol
     #: Who the caller is to the mesh: ``<trust domain>/ns/<namespace>/sa/<account>``, without ``spiffe://``.
     identity: str
+    purpose: Purpose = Purpose.CALL
 
 
 class Declaration(Model):
@@ -88,7 +110,7 @@ class Declaration(Model):
     externals: FrozenMapping[ServiceName, External] = Field(default={}, validate_default=True)
     data: DataSettings
     kubecost: KubecostSettings
-    gateway: GatewaySettings = GatewaySettings()
+    gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     identity: IdentitySettings | None = None
     mesh: MeshSettings = MeshSettings()
     admission: AdmissionSettings = AdmissionSettings()
@@ -105,6 +127,19 @@ class Settings(Declaration):
     """One frozen, validated tree: everything that the program, the policies and the prices need to know of a stack."""
 
     stack: DnsLabel
+    # Not a field: no YAML file says it.
+    _rules: Mapping[str, Ruling] = PrivateAttr(default_factory=dict)
+
+    @property
+    def rules(self) -> Mapping[str, Ruling]:
+        """The policy pack's rules that admission enforces, by name; none where that layer is off."""
+        return self._rules
+
+    def with_rules(self, rules: Mapping[str, Ruling]) -> Settings:
+        """The same settings, with these rules."""
+        settings = self.model_copy()
+        settings._rules = rules
+        return settings
 
     @property
     def stores(self) -> dict[str, str]:
@@ -136,11 +171,20 @@ class Settings(Declaration):
                     service_account=self.gateway.service_account,
                 )
             )
+        if self.monitoring.enabled:
+            found.append(
+                Party(
+                    name=PROMETHEUS,
+                    namespace=self.monitoring.namespace,
+                    pod_labels=self.monitoring.pod_labels,
+                    service_account=self.monitoring.service_account,
+                )
+            )
         return {party.name: party for party in found}
 
     @functools.cached_property
     def edges(self) -> tuple[Edge, ...]:
-        """Every edge: what the gateway routes to, then what services need, in the catalog's order."""
+        """Every edge: what the gateway routes to, what services need, then what is scraped, in the catalog's order."""
         return tuple(self._edges())
 
     def _edges(self) -> Iterator[Edge]:
@@ -151,6 +195,32 @@ class Settings(Declaration):
         for name, service in self.services.items():
             for target in service.needs:
                 yield self._edge(name, target)
+        if self.monitoring.enabled:
+            yield from self._scrapes()
+
+    def _scrapes(self) -> Iterator[Edge]:
+        proxies = self.mesh.enabled and self.mesh.mode is MeshMode.SIDECAR
+        ports: dict[tuple[str, TargetKind], int | None] = {
+            **{(name, TargetKind.SERVICE): service.metrics_port for name, service in self.services.items()},
+            **{(name, TargetKind.STORE): store.scrape_port for name, store in self._stores.items() if store.is_inside},
+        }
+        for (name, kind), port in ports.items():
+            at = PROXY_METRICS_PORT if proxies else port
+            if at is not None:
+                yield self._scrape(name, kind, at)
+        if self.gateway.enabled:
+            yield self._scrape(GATEWAY, TargetKind.LAYER, _GATEWAY_METRICS_PORT)
+
+    def _scrape(self, target: str, kind: TargetKind, port: int) -> Edge:
+        return Edge(
+            caller=PROMETHEUS,
+            target=target,
+            kind=kind,
+            port=port,
+            protocol=Protocol.HTTP,
+            identity=self.identity_of(self.parties[PROMETHEUS]),
+            purpose=Purpose.SCRAPE,
+        )
 
     def _edge(self, caller: str, target: str) -> Edge:
         if target in self.services:
@@ -181,11 +251,16 @@ class Settings(Declaration):
         """The names of those that may call `target`, in the order of `edges`."""
         return self._callers.get(target, ())
 
+    def scrapes_of(self, target: str) -> tuple[Edge, ...]:
+        """The edges over which the metrics of `target` are collected."""
+        return tuple(edge for edge in self.edges if edge.target == target and edge.purpose is Purpose.SCRAPE)
+
     @functools.cached_property
     def _callers(self) -> dict[str, tuple[str, ...]]:
         found: dict[str, list[str]] = {}
         for edge in self.edges:
-            found.setdefault(edge.target, []).append(edge.caller)
+            if edge.purpose is Purpose.CALL:
+                found.setdefault(edge.target, []).append(edge.caller)
         return {target: tuple(callers) for target, callers in found.items()}
 
     @functools.cached_property

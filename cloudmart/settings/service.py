@@ -95,13 +95,23 @@ class HttpMethod(StrEnum):
     OPTIONS = "OPTIONS"
 
 
+# A part of a path.
+_PART = r"\.?[A-Za-z0-9_~-][A-Za-z0-9_.~-]*"
+
+
 class Route(Model):
     """A path, with all below it, at which the gateway lets requests in from outside."""
 
-    path: Annotated[str, Strict(), Field(pattern=r"^/[A-Za-z0-9/_.~-]*$", max_length=200)]
+    # One spelling for each path: no empty, `.` or `..` parts, and none at the end.
+    path: Annotated[str, Strict(), Field(pattern=rf"^/({_PART}(/{_PART})*)?$", max_length=200)]
     #: All methods where it is left out.
     methods: tuple[HttpMethod, ...] = ()
     auth: RouteAuth = RouteAuth.JWT
+
+    def overlaps(self, other: Route) -> bool:
+        """Whether a request can be for both, neither of which is the longer path."""
+        mine, theirs = self.methods or tuple(HttpMethod), other.methods or tuple(HttpMethod)
+        return self.path == other.path and not set(mine).isdisjoint(theirs)
 
 
 class Probe(Model):
@@ -112,6 +122,114 @@ class Probe(Model):
     period_seconds: Annotated[int, Strict(), Field(ge=1, le=3600)]
     timeout_seconds: Annotated[int, Strict(), Field(ge=1, le=3600)] = 2
     failure_threshold: Positive = 3
+
+
+class RetryOn(StrEnum):
+    """What a proxy may try again after, in Envoy's terms (x-envoy-retry-on)."""
+
+    #: No connection came about.
+    CONNECT_FAILURE = "connect-failure"
+    #: HTTP/2 only: the server says that it has not looked at the request.
+    REFUSED_STREAM = "refused-stream"
+    #: The connection broke before a request was sent over it.
+    RESET_BEFORE_REQUEST = "reset-before-request"
+    #: The connection broke, or no answer came within the time of one try.
+    RESET = "reset"
+    #: 502, 503 or 504.
+    GATEWAY_ERROR = "gateway-error"
+    #: Any 5xx, and all of the above.
+    SERVER_ERROR = "5xx"
+
+
+class Retries(Model):
+    """How often a caller's proxy tries again.
+
+    `retryOn` holds for idempotent methods alone (RFC 9110, 9.2.2). Others, POST above all, are tried again only when no
+    server can have seen the request: a second POST could be a second payment.
+    """
+
+    #: Tries after the first; 0 for none.
+    attempts: Annotated[int, Strict(), Field(ge=0, le=10)] = 2
+    #: Time for each try of an idempotent request. Others have the whole time limit for one.
+    per_try_timeout_seconds: Annotated[int, Strict(), Field(ge=1, le=3600)] = 5
+    retry_on: Annotated[tuple[RetryOn, ...], Field(min_length=1)] = (
+        RetryOn.CONNECT_FAILURE,
+        RetryOn.REFUSED_STREAM,
+        RetryOn.RESET,
+        RetryOn.GATEWAY_ERROR,
+    )
+
+
+class OutlierDetection(Model):
+    """When callers leave a pod out that keeps failing."""
+
+    #: Failed requests in a row: 502, 503, 504, time limits, broken connections.
+    consecutive_errors: Positive = 5
+    #: How often pods are judged.
+    interval_seconds: Annotated[int, Strict(), Field(ge=1, le=3600)] = 10
+    #: How long a pod is left out the first time; it grows with every further time.
+    ejection_seconds: Annotated[int, Strict(), Field(ge=1, le=3600)] = 30
+    #: Most of a service's pods that are left out at once, in percent: the last one never is.
+    max_ejection_percent: Annotated[int, Strict(), Field(ge=1, le=99)] = 50
+
+
+class Resilience(Model):
+    """How callers in the mesh deal with a service that is slow or failing."""
+
+    #: From the request to the last byte of the answer, tries and all.
+    timeout_seconds: Annotated[int, Strict(), Field(ge=1, le=3600)] = 15
+    retries: Retries = Retries()
+    #: By the service's criticality where it is left out.
+    outlier_detection: OutlierDetection | None = None
+    #: Connections that one caller's pod may have open, and requests that may wait in it for one. More are refused at
+    #: once: a caller that queues without bound falls with the service that it calls.
+    max_connections: Positive = 100
+    max_pending_requests: Positive = 100
+
+    @model_validator(mode="after")
+    def _tries_fit(self) -> Self:
+        if self.retries.per_try_timeout_seconds > self.timeout_seconds:
+            raise ValueError(
+                f"retries.perTryTimeoutSeconds {self.retries.per_try_timeout_seconds} is above timeoutSeconds "
+                f"{self.timeout_seconds}; allowed: up to {self.timeout_seconds}"
+            )
+        return self
+
+
+#: What many people wait for: a pod that fails is found sooner, and given more time to recover.
+_STRICT_OUTLIERS = OutlierDetection(consecutive_errors=3, interval_seconds=5, ejection_seconds=60)
+
+
+class Metrics(Model):
+    """Where a service's own image answers with its metrics, in Prometheus' text format."""
+
+    #: The container's port where it is left out.
+    port: Port | None = None
+    path: Annotated[str, Strict(), Field(pattern=r"^/[A-Za-z0-9/_.~-]*$", max_length=200)] = "/metrics"
+
+
+#: Bounds that the histograms of Istio, of Kong and of Prometheus' client libraries have in common: only at a bound is
+#: the share of slow requests exact.
+Milliseconds = Literal[25, 50, 100, 250, 1000, 5000, 10000]
+
+
+class Objective(Model):
+    """What a service promises its callers, over 30 days: an SLO."""
+
+    #: Percent of the requests that are not answered with 5xx. Below 95 the fastest burn rate, 14.4, could not be told
+    #: from a total outage.
+    availability: Annotated[float, Field(ge=95, lt=100)]
+    #: Percent of the requests that are answered within `milliseconds`.
+    fast: Annotated[float, Field(ge=95, lt=100)]
+    milliseconds: Milliseconds
+
+
+class OwnObjective(Model):
+    """What a service promises where it is not what its criticality says."""
+
+    availability: Annotated[float, Field(ge=95, lt=100)] | None = None
+    fast: Annotated[float, Field(ge=95, lt=100)] | None = None
+    milliseconds: Milliseconds | None = None
 
 
 class SecretKey(Model):
@@ -140,12 +258,16 @@ class Service(Model):
     autoscaling: Autoscaling | None = None
     needs: tuple[ServiceName, ...] = ()
     #: What the gateway lets in; a service without routes is not reachable from outside.
-    routes: tuple[Route, ...] = ()
+    routes: Annotated[tuple[Route, ...], Field(max_length=16)] = ()
     env: FrozenMapping[EnvName, Annotated[str, Strict()]] = Field(default={}, validate_default=True)
     secret_env: FrozenMapping[EnvName, SecretKey] = Field(default={}, validate_default=True)
     container_port: Port = 8080
     liveness: Probe = Probe(path="/health", initial_delay_seconds=30, period_seconds=10)
     readiness: Probe = Probe(path="/ready", initial_delay_seconds=10, period_seconds=5)
+    #: What callers' proxies do where there is a mesh.
+    resilience: Resilience = Resilience()
+    metrics: Metrics | None = None
+    slo: OwnObjective = OwnObjective()
     #: Time between "leave the endpoints" and SIGTERM, so that clients and proxies have stopped sending.
     pre_stop_seconds: Seconds = 5
     termination_grace_seconds: Seconds = 30
@@ -162,11 +284,20 @@ class Service(Model):
                 f"preStopSeconds {self.pre_stop_seconds} leaves nothing of terminationGraceSeconds "
                 f"{self.termination_grace_seconds}; allowed: less than that"
             )
+        if self.metrics and self.image is None:
+            raise ValueError(
+                "metrics is given and image is not: the placeholder has none; allowed: both, or no metrics"
+            )
         if both := sorted(self.env.keys() & self.secret_env.keys()):
             raise ValueError(f"{both[0]} stands in env and in secretEnv; allowed: one of the two")
         if len(set(self.needs)) != len(self.needs):
             raise ValueError("needs names something twice; allowed: each once")
         return self
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port of the service's own metrics; None where it has none."""
+        return (self.metrics.port or self.container_port) if self.metrics else None
 
     @property
     def min_replicas(self) -> int:
@@ -177,6 +308,12 @@ class Service(Model):
     def max_replicas(self) -> int:
         """The most replicas that run: the HPA's upper bound, or the fixed number."""
         return self.autoscaling.max if self.autoscaling else self.replicas
+
+    @property
+    def outlier_detection(self) -> OutlierDetection:
+        """What is declared, else what the criticality asks for."""
+        by_criticality = _STRICT_OUTLIERS if self.criticality is Criticality.CRITICAL else OutlierDetection()
+        return self.resilience.outlier_detection or by_criticality
 
 
 class External(Model):

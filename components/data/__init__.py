@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pulumi
@@ -35,6 +35,8 @@ class DataLayerArgs:
     callers: Mapping[str, Sequence[Party]]
     #: The namespace's name as the settings have it.
     home: str
+    #: By store: who may scrape its metrics, and at which port.
+    scrapers: Mapping[str, Sequence[tuple[Party, int]]] = field(default_factory=dict)
     #: The stores' priority. Without one they are the first to go when a node is full, and all services with them.
     priority_class: pulumi.Input[str] | None = None
 
@@ -47,6 +49,8 @@ class DataLayer(pulumi.ComponentResource):
 
     #: By store: what its consumers need to know.
     connections: Mapping[str, Connection]
+    #: By store: what its objects carry.
+    labels: Mapping[str, Labels]
     #: By store: ``host:port``.
     endpoints: Mapping[str, pulumi.Output[str]]
 
@@ -70,12 +74,14 @@ class DataLayer(pulumi.ComponentResource):
                     ),
                     callers=args.callers.get(store, ()),
                     home=args.home,
+                    scrapers=args.scrapers.get(store, ()),
                     password=pulumi.Config().require_secret(f"{store}Password") if external else None,
                     priority_class=args.priority_class,
                 ),
                 pulumi.ResourceOptions(parent=self),
             )
         self.connections = {store: component.connection for store, component in stores.items()}
+        self.labels = {store: component.labels for store, component in stores.items()}
         self.endpoints = {store: component.endpoint for store, component in stores.items()}
         self.register_outputs({"endpoints": dict(self.endpoints)})
 

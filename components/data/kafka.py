@@ -61,7 +61,6 @@ class Kafka(StoreComponent[KafkaSettings]):
 
     TOKEN = "cloudmart:data:Kafka"  # noqa: S105 - a type token
     COMPONENT = "broker"
-    METRICS_PORT = 9308
 
     @classmethod
     def connection_of(cls, name: str, settings: KafkaSettings) -> Connection:

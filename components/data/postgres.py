@@ -48,7 +48,6 @@ class Postgres(StoreComponent[PostgresSettings]):
 
     TOKEN = "cloudmart:data:Postgres"  # noqa: S105 - a type token
     COMPONENT = "database"
-    METRICS_PORT = 9187
 
     @classmethod
     def connection_of(cls, name: str, settings: PostgresSettings) -> Connection:

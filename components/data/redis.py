@@ -22,7 +22,6 @@ class Redis(StoreComponent[RedisSettings]):
 
     TOKEN = "cloudmart:data:Redis"  # noqa: S105 - a type token
     COMPONENT = "cache"
-    METRICS_PORT = 9121
 
     @classmethod
     def connection_of(cls, name: str, settings: RedisSettings) -> Connection:

@@ -55,8 +55,6 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.networking.v1 import (
     NetworkPolicy,
-    NetworkPolicyIngressRuleArgs,
-    NetworkPolicyPeerArgs,
     NetworkPolicySpecArgs,
 )
 
@@ -89,6 +87,8 @@ class StoreArgs(Generic[S]):
     callers: Sequence[Party]
     #: The namespace's name as the settings have it.
     home: str
+    #: Who may scrape its metrics, and at which port.
+    scrapers: Sequence[tuple[Party, int]] = ()
     #: The password of a managed endpoint. Mode `single` makes its own.
     password: pulumi.Input[str] | None = None
     priority_class: pulumi.Input[str] | None = None
@@ -133,9 +133,9 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
     TOKEN: ClassVar[str]
     #: Value of the recommended label `component`.
     COMPONENT: ClassVar[str]
-    #: Port of the exporter, as registered with Prometheus.
-    METRICS_PORT: ClassVar[int]
 
+    #: What its objects carry.
+    labels: Labels
     #: What consumers need to know.
     connection: Connection
     #: ``host:port`` as clients use it.
@@ -146,7 +146,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
     def __init__(self, name: str, args: StoreArgs[S], opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(self.TOKEN, name, None, opts)
         self._name, self._args, self._settings = name, args, args.settings
-        self._labels = replace(args.labels, app=name, component=self.COMPONENT)
+        self.labels = replace(args.labels, app=name, component=self.COMPONENT)
         self._child = pulumi.ResourceOptions(parent=self)
         self.connection = self.connection_of(name, args.settings)
         # One branch a mode. An operator's is a third one: the same Secret, Service names and Connection.
@@ -198,13 +198,15 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
             name, metadata=self._metadata(name), automount_service_account_token=False, opts=self._child
         )
         ports = [ServicePortArgs(name=name, port=self._settings.server_port, target_port=name, protocol="TCP")]
-        metrics = [ServicePortArgs(name="metrics", port=self.METRICS_PORT, target_port="metrics", protocol="TCP")]
+        metrics = [
+            ServicePortArgs(name="metrics", port=self._settings.metrics_port, target_port="metrics", protocol="TCP")
+        ]
         headless = Service(
             f"{name}-headless",
             metadata=self._metadata(f"{name}-headless", _AWAITED_ELSEWHERE),
             spec=ServiceSpecArgs(
                 cluster_ip="None",
-                selector=self._labels.selector,
+                selector=self.labels.selector,
                 ports=ports + (metrics if settings.exporter.enabled else []),
             ),
             opts=self._child,
@@ -212,7 +214,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
         Service(
             f"{name}-service",
             metadata=self._metadata(f"{name}-service", _AWAITED_ELSEWHERE),
-            spec=ServiceSpecArgs(type="ClusterIP", selector=self._labels.selector, ports=ports),
+            spec=ServiceSpecArgs(type="ClusterIP", selector=self.labels.selector, ports=ports),
             opts=self._child,
         )
         self._network_policy()
@@ -275,20 +277,16 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
         )
 
     def _network_policy(self) -> None:
-        exporter = self._settings.exporter
-        ingress = network.ingress_from(self._args.callers, [self._settings.server_port], self._args.home)
-        if exporter.enabled:
-            scraper = LabelSelectorArgs(match_labels={"kubernetes.io/metadata.name": exporter.scrape_namespace})
-            ingress.append(
-                NetworkPolicyIngressRuleArgs(
-                    from_=[NetworkPolicyPeerArgs(namespace_selector=scraper)], ports=network.tcp(self.METRICS_PORT)
-                )
-            )
+        args = self._args
+        ingress = [
+            *network.ingress_from(args.callers, [self._settings.server_port], args.home),
+            *network.ingress_of_scrapers(args.scrapers, args.home),
+        ]
         NetworkPolicy(
             self._name,
             metadata=self._metadata(self._name),
             spec=NetworkPolicySpecArgs(
-                pod_selector=LabelSelectorArgs(match_labels=self._labels.selector),
+                pod_selector=LabelSelectorArgs(match_labels=self.labels.selector),
                 # A store calls nobody. The namespace's own policies leave it DNS.
                 policy_types=["Ingress", "Egress"],
                 ingress=ingress,
@@ -298,7 +296,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
         )
 
     def _stateful_set(self, pod: Pod, checksums: Mapping[str, pulumi.Input[str]]) -> StatefulSetSpecArgs:
-        settings, labels = self._settings, self._labels
+        settings, labels = self._settings, self.labels
         images = [settings.image]
         containers = [pod.container]
         if settings.exporter.enabled:
@@ -375,7 +373,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
             image_pull_policy="IfNotPresent",
             args=list(needs.args) or None,
             env=list(needs.env) or None,
-            ports=[ContainerPortArgs(name="metrics", container_port=self.METRICS_PORT, protocol="TCP")],
+            ports=[ContainerPortArgs(name="metrics", container_port=self._settings.metrics_port, protocol="TCP")],
             resources=resources(exporter.resources),
             readiness_probe=answers(period=10),
             liveness_probe=answers(period=30),
@@ -384,7 +382,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
 
     def _metadata(self, name: str, annotations: dict[str, str] | None = None) -> ObjectMetaArgs:
         return ObjectMetaArgs(
-            name=name, namespace=self._args.namespace, labels=self._labels.metadata, annotations=annotations
+            name=name, namespace=self._args.namespace, labels=self.labels.metadata, annotations=annotations
         )
 
     # Helpers for the subclasses.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cloudmart.settings import TargetKind
+from cloudmart.settings import PROMETHEUS, Purpose, TargetKind
 from tests.evaluators.network import Network, Pod, matches
 from tests.stack.objects import Stack
 
@@ -18,6 +18,13 @@ def _network(stack: Stack) -> Network:
     return Network(found.inputs for found in stack.objects)
 
 
+def _scrapers(stack: Stack) -> list[Pod]:
+    """The monitoring's Prometheus where there is one; else one that somebody else runs, whom nobody lets in."""
+    party = stack.settings.parties.get(PROMETHEUS)
+    labels = party.pod_labels if party else {"app.kubernetes.io/name": "prometheus"}
+    return [Pod("prometheus", party.namespace if party else "monitoring", labels, _WEB)]
+
+
 def _flows(stack: Stack, *, out: bool = True, into: bool = True) -> Iterator[Flow]:
     """(from, to, protocol, port) of everything that the callers' side, the targets' side or both let through.
 
@@ -28,7 +35,7 @@ def _flows(stack: Stack, *, out: bool = True, into: bool = True) -> Iterator[Flo
         *network.pods,
         Pod("dns", "kube-system", {"k8s-app": "kube-dns"}, (*_DNS, ("metrics", "TCP", 9153))),
         Pod("system", "kube-system", {"k8s-app": "other"}, (*_DNS, *_WEB)),
-        Pod("prometheus", "monitoring", {"app": "prometheus"}, _WEB),
+        *_scrapers(stack),
         Pod("stranger", "elsewhere", {"app": "user-service"}, _WEB),
         Pod("intruder", stack.settings.namespace.name, {"app": "debug"}, _WEB),
     ]
@@ -46,7 +53,7 @@ def _declared(stack: Stack) -> set[Flow]:
     return {
         (edge.caller, edge.target, "TCP", edge.port)
         for edge in stack.settings.edges
-        if edge.kind is not TargetKind.EXTERNAL
+        if edge.kind is not TargetKind.EXTERNAL and edge.purpose is Purpose.CALL
     }
 
 
@@ -78,11 +85,10 @@ def test_beyond_the_edges_there_is_dns_and_the_scraping_of_exporters_alone(stack
     both = set(_flows(stack))
     rest = {flow for flow in both if flow[0] in shop or flow[1] in shop} - _declared(stack)
     dns = {(app, "dns", protocol, 53) for app in shop for protocol in ("UDP", "TCP")}
-    exporters = {"postgres": 9187, "redis": 9121, "kafka": 9308}
     scraped = {
-        ("prometheus", store, "TCP", port)
-        for store, port in exporters.items()
-        if getattr(stack.settings.data, store).exporter.enabled
+        (edge.caller, edge.target, "TCP", edge.port)
+        for edge in stack.settings.edges
+        if edge.purpose is Purpose.SCRAPE and edge.kind is not TargetKind.LAYER
     }
     assert rest == dns | scraped
 
