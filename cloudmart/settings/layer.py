@@ -56,6 +56,11 @@ class Layer(Model):
         return source.of(self.CHARTS[field])
 
     @property
+    def manifests(self) -> Mapping[str, str]:
+        """Manifests that are installed besides the charts: URL or path, by the key under which it is configured."""
+        return {}
+
+    @property
     def workloads(self) -> Mapping[str, Workload]:
         """What runs in the layer's namespace, by name: the quota is made from it."""
         raise NotImplementedError

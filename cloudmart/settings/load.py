@@ -20,7 +20,9 @@ from pydantic import BaseModel, ValidationError
 from cloudmart.errors import UserError
 from cloudmart.settings.model import Declaration, Settings
 from cloudmart.settings.prices import WHOLE_STACK
-from cloudmart.settings.source import Document, Path_, dotted, read, shown
+from cloudmart.settings.rules import rulings
+from cloudmart.settings.service import Route, RouteAuth
+from cloudmart.settings.source import Document, Path_, dotted, read, read_json, shown
 
 CATALOG = "catalog.yaml"
 PREFIX = "cloudmart:"
@@ -64,6 +66,11 @@ def stack_file(stack: str) -> str:
     return f"Pulumi.{stack}.yaml"
 
 
+def policy_config(stack: str) -> str:
+    """Where a stack configures the policy pack, and with it what admission enforces."""
+    return f"policy/config/{stack}.json"
+
+
 def stacks(root: Path) -> list[str]:
     """The stacks that have a file under `root`, sorted."""
     return sorted(path.name[len("Pulumi.") : -len(".yaml")] for path in root.glob("Pulumi.*.yaml"))
@@ -75,7 +82,8 @@ def load(stack: str, root: Path, engine_config: Mapping[str, str] | None = None)
 
 
 def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] | None = None) -> Loaded:
-    """Reads ``catalog.yaml`` and ``Pulumi.<stack>.yaml`` under `root`.
+    """Reads ``catalog.yaml`` and ``Pulumi.<stack>.yaml`` under `root`; with the layer admission on, also the policy
+    pack's configuration of the stack, whose rules that layer enforces.
 
     `engine_config` is what a Pulumi engine handed to the program, without secrets (keys with their namespace,
     structured values as JSON). It has the last word, because ``pulumi up -c key=value`` and ``--config-file`` are in it
@@ -98,6 +106,9 @@ def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] |
         raise UserError("\n".join(_explained(error, origins, tree))) from None
     if problems := list(_cross_checked(settings, origins)):
         raise UserError("\n".join(problems))
+    if settings.admission.enabled:
+        name = policy_config(stack)
+        settings = settings.with_rules(rulings(read_json(root / name, name), settings.cost_centers, name))
     return Loaded(settings, origins)
 
 
@@ -311,6 +322,7 @@ def _cross_checked(settings: Settings, origins: Mapping[Path_, Origin]) -> Itera
     yield from _cost_centers(settings, origins)
     yield from _namespaces(settings, origins)
     yield from _edges(settings, origins)
+    yield from _routes(settings, origins)
     yield from _money(settings, origins)
 
 
@@ -338,11 +350,14 @@ def _cost_centers(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterab
 
 
 def _namespaces(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
-    if settings.kubecost.enabled and settings.kubecost.namespace == settings.namespace.name:
-        yield (
-            f"{_where(('kubecost', 'namespace'), origins)}: found {shown(settings.kubecost.namespace)}, the shop's; "
-            "allowed: a namespace of its own"
-        )
+    taken = {settings.namespace.name: "the shop's"}
+    for key, layer in settings.layers.items():
+        if whose := taken.get(layer.namespace):
+            yield (
+                f"{_where((*key.split('.'), 'namespace'), origins)}: found {shown(layer.namespace)}, {whose}; "
+                "allowed: a namespace of its own"
+            )
+        taken.setdefault(layer.namespace, f"that of {key}")
 
 
 def _money(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
@@ -380,6 +395,36 @@ def _edges(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]
     if cycle := _cycle({name: service.needs for name, service in settings.services.items()}):
         where = _where(("services", cycle[0], "needs"), origins)
         yield f"{where}: found a cycle, {' -> '.join(cycle)}; allowed: needs that lead back to nobody"
+
+
+def _routes(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
+    identity, earlier = settings.identity, list[tuple[str, Route]]()
+    for name, service in settings.services.items():
+        for index, route in enumerate(service.routes):
+            where = _where(("services", name, "routes", index), origins)
+            for other, taken in earlier:
+                if route.overlaps(taken):
+                    yield (
+                        f"{where}: found {_request(route)} of {name}, which {other} takes as {_request(taken)}; "
+                        "allowed: each method of a path in one route"
+                    )
+            earlier.append((name, route))
+            if route.auth is not RouteAuth.JWT:
+                continue
+            if identity is None:
+                yield (
+                    f"{where}: found auth jwt without an issuer of tokens; allowed: auth anonymous, or an issuer under "
+                    "identity"
+                )
+            elif settings.gateway.enabled and not identity.has_public_key:
+                yield (
+                    f"{where}: found auth jwt without a key that the gateway can check tokens with; allowed: auth "
+                    "anonymous, or one of identity.publicKeySecret and identity.publicKeyPem"
+                )
+
+
+def _request(route: Route) -> str:
+    return f"{','.join(route.methods) or 'every method of'} {route.path}"
 
 
 def _cycle(needs: Mapping[str, tuple[str, ...]]) -> list[str] | None:

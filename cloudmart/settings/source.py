@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,6 +76,24 @@ def read(path: Path, name: str) -> Document:
     if not isinstance(data, dict):
         raise UserError(f"{name}:1: found {shown(data)}; allowed: a mapping of keys to values")
     return Document(name, data, lines)
+
+
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """Reads a JSON file whose top is an object; an empty one where there is no such file.
+
+    Raises ``UserError`` naming the file, and the line where it is no JSON.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: cannot be read as UTF-8 text ({error})") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{name}:{error.lineno}: not valid JSON: {error.msg}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{name}: found {shown(data)}; allowed: an object")
+    return data
 
 
 def _check_events(text: str, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cloudmart.preview.recorder import Recorded, record
-from cloudmart.settings import stacks
+from cloudmart.settings import load, stacks
 from tests.conftest import ROOT, Project
 
 Objects = dict[tuple[str, str], Recorded]
@@ -25,6 +25,18 @@ def _objects(root: Path, stack: str) -> Objects:
 @lru_cache
 def _unchanged(stack: str) -> Objects:
     return _objects(ROOT, stack)
+
+
+#: What a layer makes for each service, beside what the service itself is made of, as type and name; ``{}`` is the service.
+_EACH: dict[str, set[tuple[str, str]]] = {
+    "verticalAutoscaling": {("VerticalPodAutoscaler", "{}-vpa")},
+}
+
+
+def _of_layers(stack: str, service: str) -> set[tuple[str, str]]:
+    """What the layers that are on in a stack make for one service."""
+    on = load(stack, ROOT).layers
+    return {(kind, name.format(service)) for layer, made in _EACH.items() if layer in on for kind, name in made}
 
 
 def _changed(before: Objects, after: Objects) -> set[tuple[str, str]]:
@@ -63,7 +75,7 @@ def test_a_new_service_adds_its_own_objects_and_opens_the_doors_that_it_needs(pr
         ("HorizontalPodAutoscaler", "review-service-hpa"),
         ("PodDisruptionBudget", "review-service-pdb"),
         ("NetworkPolicy", "review-service"),
-    }
+    } | _of_layers(stack, "review-service")
     assert before.keys() - after.keys() == set()
     assert _changed(before, after) == {
         ("ResourceQuota", "cloudmart-quota"),
@@ -78,7 +90,8 @@ def test_a_service_that_goes_takes_its_own_objects_and_closes_its_doors(project:
     project.config(stack, lambda config: config.get("cloudmart:services", {}).pop("notification-service", None))
     after = _objects(project.root, stack)
     assert after.keys() - before.keys() == set()
-    assert {name.removesuffix("-hpa").removesuffix("-pdb") for _, name in before.keys() - after.keys()} == {
+    gone = (before.keys() - after.keys()) - _of_layers(stack, "notification-service")
+    assert {name.removesuffix("-hpa").removesuffix("-pdb") for _, name in gone} == {
         "notification-service",
         "notification-service-config",
         "notification-service-placeholder",
@@ -179,4 +192,4 @@ def test_a_cost_center_of_its_own_is_on_every_object_of_the_service_and_on_no_ot
     after = _objects(project.root, stack)
     changed = {after[key].urn: after[key].metadata["labels"] for key in _changed(before, after)}
     assert {(labels["app"], labels["cost-center"]) for labels in changed.values()} == {("user-service", "CC-2002")}
-    assert len(changed) == 8
+    assert len(changed) == 8 + len(_of_layers(stack, "user-service"))
