@@ -27,7 +27,7 @@ def _unchanged(stack: str) -> Objects:
     return _objects(ROOT, stack)
 
 
-#: What a layer makes for each service, beside what the service itself is made of, as type and name; ``{}`` is the service.
+#: What a layer makes for each service beside its own objects, as type and name; ``{}`` is the service.
 _EACH: dict[str, set[tuple[str, str]]] = {
     "verticalAutoscaling": {("VerticalPodAutoscaler", "{}-vpa")},
 }
