@@ -26,7 +26,7 @@ from cloudmart.cluster import toolchain
 from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.load import DAY, Driver, Point, Profile, Timeline
 from cloudmart.cluster.local import LocalCluster
-from cloudmart.deploy import applyset
+from cloudmart.deploy import applyset, kinds
 from cloudmart.deploy.up import wait_until_available
 from cloudmart.finops import prices
 from cloudmart.finops.estimate import estimate
@@ -132,7 +132,7 @@ def deploy(cases: list[Case]) -> None:
 
     def one(case: Case, recording: Recording, namespace: str) -> None:
         kubectl = Kubectl(path=toolchain.kubectl(), kubeconfig=case.cluster.kubeconfig)
-        applyset.apply(recording, kubectl, namespace)
+        applyset.apply(recording, kubectl, namespace, kinds.scopes(recording, kubectl))
         wait_until_available(recording, kubectl, lambda _: None)
 
     with ThreadPoolExecutor(len(cases)) as pool:

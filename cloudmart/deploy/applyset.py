@@ -1,7 +1,8 @@
 """The way without a Pulumi CLI: what the program recorded goes to the cluster by server-side apply.
 
 Pruning is kubectl's ApplySet: each namespace has one, whose parent is a Secret in that namespace, so what is no longer
-declared is found by its label and removed. It is for trying out: there is no state, no history and no policy at `up`.
+declared is found by its label and removed. What is cluster-wide, by the API server's word, is in the shop's. It is for
+trying out: there is no state, no history and no policy at `up`.
 
 Generated values (passwords) live in one Secret that belongs to no ApplySet. They are made once and kept from then on.
 """
@@ -13,11 +14,12 @@ import hashlib
 import json
 import secrets
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cloudmart.cluster.kubectl import Kubectl
+from cloudmart.deploy.kinds import Scopes
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Generated, Recording
 from cloudmart.preview.render import Manifest, manifests, substitute
@@ -25,6 +27,8 @@ from cloudmart.preview.render import Manifest, manifests, substitute
 _ENABLE = {"KUBECTL_APPLYSET": "true"}
 _FIELD_MANAGER = "cloudmart"
 _PART_OF = "applyset.kubernetes.io/part-of"
+_ID = "applyset.kubernetes.io/id"
+_KINDS = "applyset.kubernetes.io/contains-group-kinds"
 
 Progress = Callable[[str], None]
 
@@ -43,8 +47,10 @@ class Applied:
     unchanged: int
 
 
-def apply(recording: Recording, kubectl: Kubectl, namespace: str) -> Applied:
+def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes) -> Applied:
     """Brings the cluster to what was recorded. `namespace` is the shop's: its ApplySet holds the cluster-wide objects.
+
+    `scopes` says of every recorded kind whether its objects stand in a namespace.
 
     May be repeated after any failure: it converges. Raises ``UserError`` for what the API server refuses, and before
     anything is changed when the namespace is there and was not made this way.
@@ -54,7 +60,7 @@ def apply(recording: Recording, kubectl: Kubectl, namespace: str) -> Applied:
     spaces = [manifest for manifest in found if manifest.recorded.kind == "Namespace"]
     made = _create_missing(kubectl, spaces)
     values = _generated_values(kubectl, recording, found, namespace)
-    objects = [_with_data(substitute(manifest.object, values)) for manifest in found]
+    objects = [_placed(_with_data(substitute(manifest.object, values)), namespace, scopes) for manifest in found]
     before = {name: digest for name, digest in _live(kubectl, objects).items() if name not in made}
     members = _apply_sets(kubectl, objects, namespace, recording.stack)
     after = _live(kubectl, objects)
@@ -119,6 +125,7 @@ def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespac
     groups: dict[str, list[Mapping[str, Any]]] = {namespace: []}
     for item in objects:
         groups.setdefault(item["metadata"].get("namespace", namespace), []).append(item)
+    abandoned = _remove_abandoned(kubectl, groups, stack)
     tool = Kubectl(path=kubectl.path, kubeconfig=kubectl.kubeconfig, context=kubectl.context, env=_ENABLE)
     removed: list[str] = []
     for space, members in groups.items():
@@ -136,6 +143,24 @@ def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespac
             timeout=600,
         )
         removed += [line.removesuffix(" pruned") for line in output.splitlines() if line.endswith(" pruned")]
+    return (*abandoned, *removed)
+
+
+def _remove_abandoned(kubectl: Kubectl, groups: Collection[str], stack: str) -> tuple[str, ...]:
+    """Empties the stack's ApplySets in namespaces where nothing is declared any more; kubectl prunes no such set."""
+    removed: list[str] = []
+    for parent in kubectl.json("get", "secrets", "--all-namespaces", f"--selector={_ID}")["items"]:
+        metadata = parent["metadata"]
+        space = metadata["namespace"]
+        if metadata["name"] != f"cloudmart-{stack}" or space in groups:
+            continue
+        if kinds := metadata.get("annotations", {}).get(_KINDS):
+            members = f"--selector={_PART_OF}={metadata['labels'][_ID]}"
+            output = kubectl.run(
+                "delete", kinds, f"--namespace={space}", members, "--ignore-not-found", "-o", "name", timeout=300
+            )
+            removed += output.split()
+        kubectl.run("delete", "secret", metadata["name"], f"--namespace={space}", "--ignore-not-found")
     return tuple(removed)
 
 
@@ -172,6 +197,14 @@ def _yaml(item: Mapping[str, Any]) -> str:
 
 def _identity(item: Mapping[str, Any]) -> dict[str, str]:
     return {key: item["metadata"][key] for key in ("name", "namespace") if key in item["metadata"]}
+
+
+def _placed(item: dict[str, Any], namespace: str, scopes: Scopes) -> dict[str, Any]:
+    """The object with its namespace said, and without one where its kind has none: that decides its ApplySet."""
+    metadata = {key: value for key, value in item["metadata"].items() if key != "namespace"}
+    if scopes[item["apiVersion"], item["kind"]]:
+        metadata["namespace"] = item["metadata"].get("namespace", namespace)
+    return item | {"metadata": metadata}
 
 
 def _with_data(item: dict[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from typing import Any
 
 from pulumi import automation
 
-from cloudmart.cluster import toolchain
+from cloudmart.cluster import crds, toolchain
 from cloudmart.cluster.charts import ChartUnreachable, check_chart
 from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.local import LocalCluster
-from cloudmart.deploy import applyset
+from cloudmart.deploy import applyset, kinds
 from cloudmart.deploy.engine import Engine, NoCli, find_cli
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Recording, record
@@ -51,8 +51,9 @@ class Deployed:
 def up(stack: str, context: str | None, root: Path, progress: Progress) -> Deployed:
     """Deploys a stack and waits until every workload is Available.
 
-    Raises ``UserError`` before anything is changed for bad settings, a chart that cannot be had and a mandatory policy
-    violation; after that for what the cluster refuses or does not get ready. May be repeated after any of them.
+    Raises ``UserError`` before anything is changed for bad settings, a chart that cannot be had, a mandatory policy
+    violation, and without a CLI for kinds that the cluster does not serve (the local cluster goes on without those);
+    after that for what the cluster refuses or does not get ready. May be repeated after any of them.
     """
     settings = load(stack, root)
     cli = find_cli(root)
@@ -66,8 +67,12 @@ def up(stack: str, context: str | None, root: Path, progress: Progress) -> Deplo
             f"{cli.reason}: applying what the program declares without the engine, "
             "for trying out (no state, no history, no policy check on the way)"
         )
+        if target.local:
+            # Only here: the engine installs charts, and most bring their kinds themselves.
+            crds.install(LocalCluster(root), progress)
+        recording, scopes = kinds.served_part(recording, target.kubectl, local=target.local, progress=progress)
         started = time.monotonic()
-        applied = applyset.apply(recording, target.kubectl, settings.namespace.name)
+        applied = applyset.apply(recording, target.kubectl, settings.namespace.name, scopes)
         for word, names in (("created", applied.created), ("changed", applied.changed), ("removed", applied.removed)):
             for name in names:
                 progress(f"{word} {name}")
