@@ -42,7 +42,7 @@ from cloudmart.preview.recorder import HOME, Recorded, Recording, RecordingMonit
 from cloudmart.preview.run import read_policy_config
 from cloudmart.settings import load
 
-SIZES = {5: 7, 50: 7, 500: 3}
+SIZES = {5: 15, 50: 7, 500: 3}
 """Services, and how many runs are taken of that size."""
 
 GOAL_FLOOR, GOAL_CHECKS, GOAL_COMMAND = 1.3, 0.15, 2.0
