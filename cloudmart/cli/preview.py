@@ -54,11 +54,12 @@ def preview_command(
 
     Exit status: 0 clean, 1 mandatory policy violations or errors in objects, 2 bad input.
     """
+    from cloudmart.cluster import crds
     from cloudmart.preview import report, run
 
     with traceback(debug):
         compared = _compared_with(stack, root, base, against, plan)
-        result = run.preview(stack, root, policy_config=policy_config, against=compared)
+        result = run.preview(stack, root, policy_config=policy_config, against=compared, definitions=crds.folder())
     if format_ == "text" and out is None:
         report.print_text(result, sys.stdout)
     else:

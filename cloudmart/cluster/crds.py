@@ -22,14 +22,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from cloudmart.cluster import toolchain
 from cloudmart.cluster.discovery import served
-from cloudmart.cluster.local import LocalCluster
 from cloudmart.errors import UserError
+
+if TYPE_CHECKING:
+    from cloudmart.cluster.local import LocalCluster
 
 Progress = Callable[[str], None]
 Json = Any

@@ -67,11 +67,13 @@ def preview(
     policy_config: Path | None = None,
     price_book: Path | None = None,
     against: Against | None = None,
+    definitions: Path | None = None,
 ) -> PreviewResult:
     """Preview ``stack`` of the project in ``root`` (default: this repository) without a cluster, engine or network.
 
     The policies are configured by ``policy_config``, or else by ``policy/config/<stack>.json`` of the project where it
-    is there; prices are the stack's own, or those of ``price_book``. Raises :class:`UserError` for bad input of any
+    is there; prices are the stack's own, or those of ``price_book``; custom kinds are checked by ``definitions``, see
+    :func:`cloudmart.preview.schema.validate`. Raises :class:`UserError` for bad input of any
     kind.
     """
     where = (root or HOME).resolve()
@@ -92,7 +94,7 @@ def preview(
             def compare(estimate: Estimate) -> Delta:
                 return _delta(against, base, recording, settings, estimate)
 
-        return examine(recording, settings, config, book, compare)
+        return examine(recording, settings, config, book, compare, definitions)
 
 
 def examine(
@@ -101,10 +103,14 @@ def examine(
     config: dict[str, object],
     book: prices.PriceBook,
     compare: Callable[[Estimate], Delta] | None = None,
+    definitions: Path | None = None,
 ) -> PreviewResult:
-    """What a recording amounts to. ``config`` is the policy pack's; ``compare`` makes the delta of the estimate."""
+    """What a recording amounts to. ``config`` is the policy pack's; ``compare`` makes the delta of the estimate.
+
+    ``definitions`` is the folder with custom resource definitions.
+    """
     version = settings.cluster.kubernetes_version
-    checked = schema.validate(recording.resources, version)
+    checked = schema.validate(recording.resources, version, definitions)
     estimate = estimates.of_stack(recording.resources, settings, recording.root, prices=book)
     delta = compare(estimate) if compare else None
     before, causes = (delta.before, delta.causes()) if delta else (None, None)

@@ -5,8 +5,11 @@ The schemas are the API server's own OpenAPI definitions, turned into JSON Schem
 in code. The cheap and frequent part of that is added here to the definitions, so that it holds wherever a type is
 used: the grammar of quantities, label keys and values, names, ports.
 
-Not checked, and said so in the result: kinds without a schema (custom resources). Not checked at all: everything that
-needs the cluster, such as whether a referenced object exists.
+Custom kinds are checked against their definitions (CRDs) where a folder with those is given: fields, types and
+grammars, not their rules between fields (CEL).
+
+Not checked, and said so in the result: kinds without a schema. Not checked at all: everything that needs the cluster,
+such as whether a referenced object exists.
 """
 
 from __future__ import annotations
@@ -52,11 +55,15 @@ class SchemaError:
 
 @dataclass(frozen=True)
 class SchemaResult:
-    """``checked`` objects were validated; ``unchecked`` lists "apiVersion kind" of those that have no schema."""
+    """``checked`` objects were validated; ``unchecked`` lists "apiVersion kind" of those that have no schema.
+
+    ``unfetched`` says that definitions of custom kinds were looked for where none are yet.
+    """
 
     errors: list[SchemaError]
     checked: int
     unchecked: dict[str, int]
+    unfetched: bool = False
 
 
 def versions() -> list[str]:
@@ -64,12 +71,15 @@ def versions() -> list[str]:
     return sorted(_folders(), key=lambda version: [int(part) for part in version.split(".")])
 
 
-def validate(objects: Iterable[Recorded], version: str) -> SchemaResult:
+def validate(objects: Iterable[Recorded], version: str, definitions: Path | None = None) -> SchemaResult:
     """Check every Kubernetes object among ``objects``; ``version`` is a minor version such as ``1.36``.
 
-    Places that hold a secret or an unknown value are not judged. Raises :class:`UserError` for an unknown version.
+    ``definitions`` is a folder of files ``*.yaml`` with one custom resource definition (as JSON) a line; it need not
+    exist. Places that hold a secret or an unknown value are not judged. Raises :class:`UserError` for an unknown
+    version.
     """
     schemas = _schemas(version)
+    custom = _CustomSchemas(definitions, schemas)
     errors: list[SchemaError] = []
     unchecked: dict[str, int] = {}
     checked = 0
@@ -77,7 +87,7 @@ def validate(objects: Iterable[Recorded], version: str) -> SchemaResult:
         if not recorded.is_kubernetes_object:
             continue
         api_version, kind = recorded.api_version or "", recorded.kind or ""
-        validator = schemas.validator(api_version, kind)
+        validator = schemas.validator(api_version, kind) or custom.validator(api_version, kind)
         if validator is None:
             key = f"{api_version} {kind}"
             unchecked[key] = unchecked.get(key, 0) + 1
@@ -91,7 +101,8 @@ def validate(objects: Iterable[Recorded], version: str) -> SchemaResult:
             path = tuple(error.instance_path)
             if path not in masked:
                 errors.append(SchemaError(recorded.urn, path_text(path), _message(error)))
-    return SchemaResult(errors, checked, unchecked)
+    unfetched = bool(unchecked) and definitions is not None and not definitions.is_dir()
+    return SchemaResult(errors, checked, unchecked, unfetched)
 
 
 class _Schemas:
@@ -101,7 +112,7 @@ class _Schemas:
         self._folder = folder
         definitions = json.loads((folder / "_definitions.json").read_bytes())
         _tighten(definitions["$defs"])
-        self._registry = jsonschema_rs.Registry([(_BASE, definitions)])
+        self.registry = jsonschema_rs.Registry([(_BASE, definitions)])
         self._validators: dict[tuple[str, str], jsonschema_rs.Draft202012Validator | None] = {}
 
     def validator(self, api_version: str, kind: str) -> jsonschema_rs.Draft202012Validator | None:
@@ -122,7 +133,98 @@ class _Schemas:
         declared = {"group": group, "kind": kind, "version": version}
         if declared not in schema.get("x-kubernetes-group-version-kind", []):
             return None
-        return jsonschema_rs.Draft202012Validator(schema, registry=self._registry)
+        return jsonschema_rs.Draft202012Validator(schema, registry=self.registry)
+
+
+class _CustomSchemas:
+    """The schemas of custom kinds: read when the first one is asked for."""
+
+    def __init__(self, folder: Path | None, builtin: _Schemas) -> None:
+        self._folder = folder
+        self._registry = builtin.registry
+        self._validators: dict[tuple[str, str], jsonschema_rs.Draft202012Validator | None] = {}
+
+    def validator(self, api_version: str, kind: str) -> jsonschema_rs.Draft202012Validator | None:
+        key = (api_version, kind)
+        if key not in self._validators:
+            schema = self._definitions.get(key)
+            self._validators[key] = None
+            if schema is not None:
+                validator = jsonschema_rs.Draft202012Validator(_of_object(schema), registry=self._registry)
+                self._validators[key] = validator
+        return self._validators[key]
+
+    @functools.cached_property
+    def _definitions(self) -> dict[tuple[str, str], dict[str, Any]]:
+        if self._folder is None:
+            return {}
+        found = {}
+        for file in sorted(self._folder.glob("*.yaml")):
+            for line in file.read_text().splitlines():
+                if line == "---":
+                    continue
+                spec = json.loads(line)["spec"]
+                for version in spec["versions"]:
+                    if version["served"]:
+                        key = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+                        found[key] = version["schema"]["openAPIV3Schema"]
+        return found
+
+
+def _of_object(definition: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a custom object, whose first fields every kind has."""
+    schema = _strict(definition)
+    text = {"type": "string"}
+    metadata = {"$ref": f"{_BASE}#/$defs/{_META}ObjectMeta"}
+    schema["properties"] = schema.get("properties", {}) | {"apiVersion": text, "kind": text, "metadata": metadata}
+    return schema
+
+
+def _strict(schema: dict[str, Any]) -> dict[str, Any]:
+    """A structural schema of Kubernetes (OpenAPI 3.0) as a JSON Schema that refuses unknown fields.
+
+    Only here do fields get known; below ``allOf``, ``anyOf``, ``oneOf`` and ``not`` are conditions on known fields.
+    """
+    result: dict[str, Any] = _condition(schema)
+    for name in ("properties", "patternProperties"):
+        if name in schema:
+            result[name] = {key: _strict(value) for key, value in schema[name].items()}
+    for name in ("items", "additionalProperties"):
+        if isinstance(schema.get(name), dict):
+            result[name] = _strict(schema[name])
+    closed = schema.get("type") == "object" and not schema.get("x-kubernetes-preserve-unknown-fields")
+    if closed and "additionalProperties" not in schema:
+        result["additionalProperties"] = False
+        if schema.get("x-kubernetes-embedded-resource"):
+            result.setdefault("properties", {}).update({"apiVersion": {}, "kind": {}, "metadata": {}})
+    if schema.get("x-kubernetes-int-or-string"):
+        result["type"] = ["integer", "string"]
+    if schema.get("nullable") and "type" in result:
+        types = result["type"]
+        result["type"] = [*(types if isinstance(types, list) else [types]), "null"]
+        if "enum" in result:
+            result["enum"] = [*result["enum"], None]
+    return result
+
+
+def _condition(schema: Any) -> Any:
+    """What OpenAPI 3.0 says in another way than JSON Schema, at any depth."""
+    if isinstance(schema, list):
+        return [_condition(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {}
+    for key, value in schema.items():
+        if key in ("properties", "patternProperties"):
+            result[key] = {name: _condition(item) for name, item in value.items()}
+        elif key in ("enum", "required", "default", "example"):
+            result[key] = value
+        elif not key.startswith("x-kubernetes-"):
+            result[key] = _condition(value)
+    for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(result.get(exclusive), bool) and result.pop(exclusive):
+            result[exclusive] = result.pop(bound)
+    return result
 
 
 @functools.cache
@@ -217,5 +319,10 @@ def _message(error: jsonschema_rs.ValidationError) -> str:
 
 
 def summary(result: SchemaResult) -> Sequence[str]:
-    """What was not checked, one line a kind."""
-    return [f"{count} x {kind}: no schema, not checked" for kind, count in sorted(result.unchecked.items())]
+    """What was not checked, one line a kind, and what helps."""
+    lines = [f"{count} x {kind}: no schema, not checked" for kind, count in sorted(result.unchecked.items())]
+    if result.unfetched:
+        count = sum(result.unchecked.values())
+        objects = "1 object" if count == 1 else f"{count} objects"
+        lines.append(f"{objects} of custom kinds not checked: `cloudmart local start` fetches their schemas once")
+    return lines

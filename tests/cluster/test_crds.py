@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from cloudmart.cluster.crds import PROJECTS, Project
 from cloudmart.cluster.discovery import served
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.errors import UserError
+from cloudmart.preview import schema
+from cloudmart.preview.recorder import Recorded
 
 Json = Any
 
@@ -90,6 +95,65 @@ def test_the_real_schema_lets_a_good_object_in_and_keeps_a_misspelt_field_out(
     dry_run(cluster, namespace, good)
     with pytest.raises(UserError, match=r'unknown field "spec\.misspelt"'):
         dry_run(cluster, namespace, good | {"spec": good["spec"] | {"misspelt": 1}})
+
+
+def _variants(spec: Json) -> Iterator[Json]:
+    """The spec with each of its values gone, of another type, or with an unknown field beside it."""
+
+    def places(value: Json, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, below in items:
+            yield (*path, key)
+            yield from places(below, (*path, key))
+
+    for path in places(spec):
+        for change in ("gone", {"misspelt": 1}, 1.5, ["a"], True):
+            variant = json.loads(json.dumps(spec))
+            here = variant
+            for part in path[:-1]:
+                here = here[part]
+            if change == "gone":
+                del here[path[-1]]
+            elif isinstance(change, dict) and isinstance(here[path[-1]], dict):
+                here[path[-1]] |= change
+            else:
+                here[path[-1]] = change
+            yield variant
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_the_offline_check_agrees_with_the_api_server(
+    cluster: LocalCluster, crds: frozenset[str], namespace: str, name: str
+) -> None:
+    if name not in crds:
+        pytest.skip(f"the definitions of {name} cannot be had here; see `cloudmart local start`")
+    good = OBJECTS[name]
+
+    def verdicts(spec: Json) -> tuple[bool, str]:
+        item = good | {"metadata": {"name": "try", "namespace": namespace}, "spec": spec}
+        kind = f"kubernetes:{item['apiVersion']}:{item['kind']}"
+        object_ = Recorded(urn="urn", type=kind, name="try", inputs=item, parent="", custom=True)
+        offline = schema.validate([object_], "1.36", crds_.folder())
+        assert offline.checked == 1
+        try:
+            dry_run(cluster, namespace, item)
+        except UserError as error:
+            return bool(offline.errors), str(error)
+        return bool(offline.errors), ""
+
+    variants = list(_variants(good["spec"]))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(verdicts, variants))
+    for variant, (refused_offline, said) in zip(variants, found, strict=True):
+        if refused_offline:
+            assert said, variant
+        elif said:
+            # What a schema cannot say: rules between fields, and in code.
+            assert not re.search(r"unknown field|must be of type|Required value|Unsupported value", said), (
+                variant,
+                said,
+            )
+    assert any(refused for refused, _ in found)
 
 
 def test_rules_between_fields_hold_too(cluster: LocalCluster, crds: frozenset[str], namespace: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,3 +160,138 @@ def test_what_is_no_kubernetes_object_is_left_alone() -> None:
 def test_an_unknown_version_is_an_error_that_names_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"cluster.kubernetesVersion: found '1.99'.*1.36"):
         validate([], "1.99")
+
+
+# --- custom kinds ----------------------------------------------------------------------------------------------------
+
+APPLE: dict[str, Any] = {
+    "type": "object",
+    "required": ["spec"],
+    "properties": {
+        "metadata": {"type": "object"},
+        "spec": {
+            "type": "object",
+            "required": ["size"],
+            "properties": {
+                "size": {"type": "integer", "minimum": 0, "exclusiveMinimum": True},
+                "port": {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+                "note": {"type": "string", "nullable": True, "enum": ["ripe", "green"]},
+                "label": {"type": "string", "pattern": "^[a-z]+$"},
+                "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                "marks": {"type": "object", "additionalProperties": {"type": "string"}},
+                "empty": {"type": "object"},
+                "pod": {"type": "object", "x-kubernetes-embedded-resource": True, "properties": {"spec": {}}},
+                "worms": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {"long": {"type": "boolean"}, "short": {"type": "boolean"}},
+                        "oneOf": [{"required": ["long"]}, {"required": ["short"]}],
+                    },
+                },
+            },
+        },
+    },
+}
+
+
+@pytest.fixture
+def definitions(tmp_path: Path) -> Path:
+    """A folder with the definitions of Apple, in v1, and of a kind whose v1 is not served any more."""
+
+    def definition(kind: str, schema: dict[str, Any], *, served: bool) -> str:
+        version = {"name": "v1", "served": served, "storage": True, "schema": {"openAPIV3Schema": schema}}
+        return json.dumps({"spec": {"group": "fruit.example.com", "names": {"kind": kind}, "versions": [version]}})
+
+    folder = tmp_path / "definitions"
+    folder.mkdir()
+    lines = [definition("Apple", APPLE, served=True), "---", definition("Pear", APPLE, served=False)]
+    (folder / "fruit.yaml").write_text("\n".join(lines))
+    return folder
+
+
+def apple(spec: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "fruit.example.com/v1",
+        "kind": "Apple",
+        "metadata": {"name": "a", "labels": {"version": "v1"}},
+        "spec": spec,
+        **more,
+    }
+
+
+def custom_errors(folder: Path, item: dict[str, Any], **more: Any) -> list[str]:
+    result = validate([recorded(item, **more)], "1.36", folder)
+    assert (result.checked, result.unchecked) == (1, {})
+    return [error.path for error in result.errors]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"size": 1},
+        {"size": 1, "port": 80},
+        {"size": 1, "port": "http"},
+        {"size": 1, "note": None},
+        {"size": 1, "note": "ripe"},
+        {"size": 1, "free": {"any": {"thing": 1}}},
+        {"size": 1, "marks": {"a": "b"}},
+        {"size": 1, "empty": {}},
+        {"size": 1, "pod": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"a": 1}}},
+        {"size": 1, "worms": [{"long": True}, {"short": False}]},
+    ],
+    ids=json.dumps,
+)
+def test_a_custom_object_that_its_definition_allows_passes(definitions: Path, spec: dict[str, Any]) -> None:
+    assert custom_errors(definitions, apple(spec)) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        ({}, "spec"),
+        ({"size": 0}, "spec.size"),
+        ({"size": "1"}, "spec.size"),
+        ({"size": None}, "spec.size"),
+        ({"size": 1, "sise": 1}, "spec"),
+        ({"size": 1, "port": 1.5}, "spec.port"),
+        ({"size": 1, "note": "rotten"}, "spec.note"),
+        ({"size": 1, "label": "A1"}, "spec.label"),
+        ({"size": 1, "marks": {"a": 1}}, "spec.marks.a"),
+        ({"size": 1, "empty": {"a": 1}}, "spec.empty"),
+        ({"size": 1, "pod": {"status": 1}}, "spec.pod"),
+        ({"size": 1, "worms": [{"long": True, "short": True}]}, "spec.worms[0]"),
+        ({"size": 1, "worms": [{"long": True, "wide": True}]}, "spec.worms[0]"),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_a_custom_object_that_its_definition_forbids_is_an_error_at_its_place(
+    definitions: Path, spec: dict[str, Any], path: str
+) -> None:
+    assert set(custom_errors(definitions, apple(spec))) == {path}
+
+
+def test_metadata_of_custom_objects_is_checked_like_any_other(definitions: Path) -> None:
+    item = apple({"size": 1})
+    item["metadata"]["labels"]["bad key!"] = "x"
+    assert custom_errors(definitions, item) == ["metadata.labels"]
+    assert custom_errors(definitions, apple({"size": 1}, extra=1)) == [""]
+
+
+def test_secret_places_of_custom_objects_are_not_judged(definitions: Path) -> None:
+    item = apple({"size": 1, "label": SECRET})
+    assert custom_errors(definitions, item, secrets={("spec", "label"): "x"}) == []
+
+
+def test_a_version_that_is_not_served_has_no_schema(definitions: Path) -> None:
+    result = validate([recorded(apple({}) | {"kind": "Pear"})], "1.36", definitions)
+    assert summary(result) == ["1 x fruit.example.com/v1 Pear: no schema, not checked"]
+
+
+def test_custom_kinds_are_no_errors_before_their_definitions_are_fetched(tmp_path: Path) -> None:
+    result = validate([recorded(apple({})), recorded(DEPLOYMENT)], "1.36", tmp_path / "not there")
+    assert (result.errors, result.checked) == ([], 1)
+    assert summary(result) == [
+        "1 x fruit.example.com/v1 Apple: no schema, not checked",
+        "1 object of custom kinds not checked: `cloudmart local start` fetches their schemas once",
+    ]
