@@ -1,0 +1,216 @@
+"""Who reaches whom in a stack, worked out twice from its objects, and how that differs from what is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import permutations
+from typing import Any, TypeAlias
+
+from cloudmart.settings import Settings
+from cloudmart.settings.model import GATEWAY, PROMETHEUS
+from tests.evaluators.authorization import Verdict, Waypoint, Workload, decide
+from tests.evaluators.authorization_rules import Http, Request, Token
+from tests.evaluators.network import Network, Peer, Pod, matches
+
+Json = Any
+#: (caller, target, port of the target's pods)
+Pair: TypeAlias = tuple[str, str, int]
+
+OUTSIDE = "outside"
+WAYPOINT = "waypoint"
+_ADDRESS = "203.0.113.7"
+#: In ambient mode all that goes between two pods of the mesh comes to this port of the other, where NetworkPolicies
+#: see it: https://istio.io/latest/docs/ambient/usage/networkpolicy/
+HBONE = 15008
+#: Ports of a sidecar itself; it does not judge who comes to them:
+#: https://istio.io/latest/docs/ops/deployment/application-requirements/
+SIDECARS_OWN = (15020, 15021, 15090)
+
+#: What is open and not declared, and what is declared and closed.
+Differences: TypeAlias = dict[str, list[tuple[Any, ...]]]
+EXACT: Differences = {"open": [], "closed": []}
+
+
+def off_by(found: set[Any], expected: set[Any]) -> Differences:
+    """How two sets differ."""
+    return {"open": sorted(found - expected), "closed": sorted(expected - found)}
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A stack: what is declared, and the objects that its program makes of that."""
+
+    settings: Settings
+    objects: tuple[Json, ...]
+
+    def of(self, *kinds: str) -> list[Json]:
+        """The objects of some kinds."""
+        return [found for found in self.objects if found["kind"] in kinds]
+
+    @cached_property
+    def network(self) -> Network:
+        return Network(self.objects)
+
+    @cached_property
+    def security(self) -> list[Json]:
+        return self.of("PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy")
+
+    @cached_property
+    def pods(self) -> dict[str, Pod]:
+        """A pod of everything that can be one end of an edge in the cluster."""
+        found = {}
+        for name, party in self.settings.parties.items():
+            rendered = [
+                replace(pod, name=name)
+                for pod in self.network.pods
+                if pod.namespace == party.namespace and party.pod_labels.items() <= pod.labels.items()
+            ]
+            if party.namespace != self.settings.namespace.name:
+                # A chart makes the pods; that they have these labels is held with the chart.
+                assert not rendered
+                rendered = [Pod(name, party.namespace, party.pod_labels, service_account=party.service_account)]
+            (found[name],) = rendered
+        return found
+
+    @cached_property
+    def declared(self) -> set[Pair]:
+        """The catalog's edges, and the way from outside to the gateway."""
+        found = {(e.caller, e.target if e.target in self.pods else OUTSIDE, e.port) for e in self.settings.edges}
+        if self.settings.gateway.enabled:
+            found.add((OUTSIDE, GATEWAY, 8443 if self.settings.gateway.tls else 8000))
+        return found
+
+    def tried(self) -> Iterator[Pair]:
+        """Every ordered pair, at every port that anything in the shop listens on, and at some where nothing does."""
+        ports = {port for pod in self.pods.values() for _, _, port in pod.ports}
+        ports |= {port for _, _, port in self.declared} | {80, 443, HBONE, *SIDECARS_OWN}
+        for caller, target in permutations([*self.pods, OUTSIDE], 2):
+            if {caller, target} != {PROMETHEUS, OUTSIDE}:  # It scrapes the cluster itself too: not a matter of edges.
+                for port in sorted(ports):
+                    yield caller, target, port
+
+    # --- the mesh ---
+
+    @property
+    def is_ambient(self) -> bool:
+        return self.settings.mesh.enabled and self.settings.mesh.is_ambient
+
+    def is_meshed(self, name: str) -> bool:
+        """Whether the mesh has a proxy at a pod, by the label of its namespace and by what the pod says against it."""
+        if name == OUTSIDE:
+            return False
+        pod = self.pods[name]
+        labels = {**self._namespace(pod.namespace), **pod.labels}
+        injected = labels.get("istio-injection") == "enabled" and labels.get("sidecar.istio.io/inject") != "false"
+        return injected or labels.get("istio.io/dataplane-mode") == "ambient"
+
+    def principal(self, name: str) -> str | None:
+        """Who a caller is to the mesh: by its own pod, and not by what the settings say of it."""
+        if not self.is_meshed(name):
+            return None
+        pod = self.pods[name]
+        return f"{self.settings.mesh.trust_domain}/ns/{pod.namespace}/sa/{pod.service_account}"
+
+    def waypoint(self, name: str) -> Waypoint | None:
+        """The waypoint that requests to a pod's Service pass: its Service names one, or its namespace."""
+        pod = self.pods[name]
+        labels = dict(self._namespace(pod.namespace))
+        for service in self.of("Service"):
+            selector = service["spec"].get("selector")
+            here = service["metadata"]["namespace"] == pod.namespace
+            if here and selector and matches({"matchLabels": selector}, pod.labels):
+                labels |= service["metadata"]["labels"]
+        named = labels.get("istio.io/use-waypoint", "none")
+        if named == "none":
+            return None
+        (gateway,) = [g for g in self.of("Gateway") if g["metadata"]["name"] == named]
+        assert gateway["spec"]["gatewayClassName"] == "istio-waypoint"
+        namespace = gateway["metadata"]["namespace"]
+        # Istio makes a service account of the Gateway's name.
+        return Waypoint(named, namespace, f"{self.settings.mesh.trust_domain}/ns/{namespace}/sa/{named}")
+
+    def _namespace(self, name: str) -> Json:
+        (found,) = [o for o in self.of("Namespace") if o["metadata"]["name"] == name]
+        return found["metadata"]["labels"]
+
+
+def network_off_by(shop: Shop) -> Differences:
+    """Where the NetworkPolicies of the caller, or those of the target, are not what is declared.
+
+    Each half has to be exact by itself: a connection needs both, and so either could hide that the other is too wide.
+    """
+    ends: dict[str, Peer] = {**shop.pods, OUTSIDE: _ADDRESS}
+    wanted = {hop for pair in shop.declared for hop in _hops(shop, pair)}
+    # Of a declared pair in an ambient mesh its own port may be open as well: there the mesh refuses plain text.
+    harmless = shop.declared - wanted
+    tried = set(shop.tried()) - harmless
+    if hops := {end for pair in wanted for end in pair[:2]} - ends.keys():
+        (name,) = hops
+        labels = {"gateway.networking.k8s.io/gateway-name": name}
+        ends[name] = Pod(name, shop.settings.namespace.name, labels)
+        # Behind it the direct way may be open too: the workload takes nothing but what comes from the waypoint.
+        tried -= {(caller, target, HBONE) for caller, target, _ in harmless if shop.is_meshed(target)}
+        tried |= {pair for end in shop.pods for pair in ((end, name, HBONE), (name, end, HBONE))}
+    halves = ((shop.network.lets_out, 0, "leaves"), (shop.network.lets_in, 1, "enters"))
+    found = {
+        (half, *pair)
+        for lets, end, half in halves
+        for pair in tried | wanted
+        if pair[end] != OUTSIDE and lets(ends[pair[0]], ends[pair[1]], pair[2])
+    }
+    return off_by(found, {(half, *pair) for _, end, half in halves for pair in wanted if pair[end] != OUTSIDE})
+
+
+def _hops(shop: Shop, pair: Pair) -> list[Pair]:
+    """What a network plugin sees of a pair."""
+    caller, target, _ = pair
+    if not (shop.is_ambient and shop.is_meshed(caller) and shop.is_meshed(target)):
+        return [pair]
+    if waypoint := shop.waypoint(target):
+        return [(caller, waypoint.name, HBONE), (waypoint.name, target, HBONE)]
+    return [(caller, target, HBONE)]
+
+
+def mesh_off_by(shop: Shop) -> Differences:
+    """Where the mesh's authorization is not what is declared of its pods."""
+    judged = {
+        pair for pair in shop.tried() if shop.is_meshed(pair[1]) and (shop.is_ambient or pair[2] not in SIDECARS_OWN)
+    }
+    found = {pair for pair in judged if any(comes_through(shop, pair[1], request) for request in requests(shop, pair))}
+    return off_by(found, shop.declared & judged)
+
+
+def requests(shop: Shop, pair: Pair) -> Iterator[Request]:
+    """What a caller could try at a port: where HTTP is spoken every route, with a token and without."""
+    caller, target, port = pair
+    principal, service = shop.principal(caller), shop.settings.services.get(target)
+    if service is None or port != service.container_port:
+        yield Request(port, principal)
+        return
+    for token in tokens(shop):
+        asked = [((route.methods or ["GET"])[0], route.path) for route in service.routes]
+        for method, path in [("GET", "/"), *asked]:
+            yield Request(port, principal, http=Http(str(method), path, token=token))
+
+
+def tokens(shop: Shop) -> list[Token | None]:
+    """None, and where there is an issuer one of its tokens."""
+    identity = shop.settings.identity
+    return (
+        [None, Token({"iss": identity.issuer, "sub": "someone", "aud": [*identity.audiences]})] if identity else [None]
+    )
+
+
+def comes_through(shop: Shop, target: str, request: Request) -> bool:
+    """Whether a request is let in: on the way that it should take, or past the waypoint."""
+    to = workload(shop, target)
+    ways = [to, replace(to, waypoint=None)] if to.waypoint else [to]
+    return any(decide(shop.security, request, way) is Verdict.ALLOWED for way in ways)
+
+
+def workload(shop: Shop, name: str) -> Workload:
+    """A pod as the mesh knows it."""
+    pod = shop.pods[name]
+    return Workload(pod.namespace, pod.labels, shop.is_ambient, shop.waypoint(name) if shop.is_ambient else None, name)
