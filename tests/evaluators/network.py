@@ -66,7 +66,10 @@ class Network:
 
     def __init__(self, manifests: Iterable[Mapping[str, Json]]) -> None:
         found = list(manifests)
-        self.policies = [m for m in found if m["kind"] == "NetworkPolicy"]
+        self.policies: dict[str, list[Mapping[str, Json]]] = {}
+        for policy in found:
+            if policy["kind"] == "NetworkPolicy":
+                self.policies.setdefault(policy["metadata"].get("namespace", "default"), []).append(policy)
         self.pods = [pod for m in found if (pod := _pod(m)) is not None]
         self._namespaces = {
             m["metadata"]["name"]: m["metadata"].get("labels", {}) for m in found if m["kind"] == "Namespace"
@@ -100,10 +103,8 @@ class Network:
             return []
         return [
             policy
-            for policy in self.policies
-            if policy["metadata"].get("namespace", "default") == pod.namespace
-            and direction in _directions(policy["spec"])
-            and matches(policy["spec"]["podSelector"], pod.labels)
+            for policy in self.policies.get(pod.namespace, [])
+            if direction in _directions(policy["spec"]) and matches(policy["spec"]["podSelector"], pod.labels)
         ]
 
     def _allowed(

@@ -82,14 +82,18 @@ class Shop:
             found.add((OUTSIDE, GATEWAY, 8443 if self.settings.gateway.tls else 8000))
         return found
 
-    def tried(self) -> Iterator[Pair]:
+    @cached_property
+    def tried(self) -> list[Pair]:
         """Every ordered pair, at every port that anything in the shop listens on, and at some where nothing does."""
         ports = {port for pod in self.pods.values() for _, _, port in pod.ports}
         ports |= {port for _, _, port in self.declared} | {80, 443, HBONE, *SIDECARS_OWN}
-        for caller, target in permutations([*self.pods, OUTSIDE], 2):
-            if {caller, target} != {PROMETHEUS, OUTSIDE}:  # It scrapes the cluster itself too: not a matter of edges.
-                for port in sorted(ports):
-                    yield caller, target, port
+        return [
+            (caller, target, port)
+            for caller, target in permutations([*self.pods, OUTSIDE], 2)
+            # Prometheus scrapes the cluster itself too, and that is not a matter of edges.
+            if {caller, target} != {PROMETHEUS, OUTSIDE}
+            for port in sorted(ports)
+        ]
 
     # --- the mesh ---
 
@@ -99,12 +103,17 @@ class Shop:
 
     def is_meshed(self, name: str) -> bool:
         """Whether the mesh has a proxy at a pod, by the label of its namespace and by what the pod says against it."""
-        if name == OUTSIDE:
-            return False
-        pod = self.pods[name]
-        labels = {**self._namespace(pod.namespace), **pod.labels}
-        injected = labels.get("istio-injection") == "enabled" and labels.get("sidecar.istio.io/inject") != "false"
-        return injected or labels.get("istio.io/dataplane-mode") == "ambient"
+        return name in self._meshed
+
+    @cached_property
+    def _meshed(self) -> set[str]:
+        found = set()
+        for name, pod in self.pods.items():
+            labels = {**self._namespace(pod.namespace), **pod.labels}
+            injected = labels.get("istio-injection") == "enabled" and labels.get("sidecar.istio.io/inject") != "false"
+            if injected or labels.get("istio.io/dataplane-mode") == "ambient":
+                found.add(name)
+        return found
 
     def principal(self, name: str) -> str | None:
         """Who a caller is to the mesh: by its own pod, and not by what the settings say of it."""
@@ -145,7 +154,7 @@ def network_off_by(shop: Shop) -> Differences:
     wanted = {hop for pair in shop.declared for hop in _hops(shop, pair)}
     # Of a declared pair in an ambient mesh its own port may be open as well: there the mesh refuses plain text.
     harmless = shop.declared - wanted
-    tried = set(shop.tried()) - harmless
+    tried = set(shop.tried) - harmless
     if hops := {end for pair in wanted for end in pair[:2]} - ends.keys():
         (name,) = hops
         labels = {"gateway.networking.k8s.io/gateway-name": name}
@@ -176,7 +185,7 @@ def _hops(shop: Shop, pair: Pair) -> list[Pair]:
 def mesh_off_by(shop: Shop) -> Differences:
     """Where the mesh's authorization is not what is declared of its pods."""
     judged = {
-        pair for pair in shop.tried() if shop.is_meshed(pair[1]) and (shop.is_ambient or pair[2] not in SIDECARS_OWN)
+        pair for pair in shop.tried if shop.is_meshed(pair[1]) and (shop.is_ambient or pair[2] not in SIDECARS_OWN)
     }
     found = {pair for pair in judged if any(comes_through(shop, pair[1], request) for request in requests(shop, pair))}
     return off_by(found, shop.declared & judged)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +16,7 @@ import pytest
 
 from cloudmart.preview.recorder import record
 from cloudmart.settings import load, stacks
-from cloudmart.settings.model import GATEWAY
+from cloudmart.settings.model import GATEWAY, PROMETHEUS
 from cloudmart.settings.service import Route, RouteAuth
 from tests.conftest import ROOT, copy_project
 from tests.evaluators.authorization import Verdict, decide
@@ -26,7 +25,6 @@ from tests.stack.pairs import EXACT, Shop, mesh_off_by, network_off_by, tokens, 
 
 Json = Any
 Combination: TypeAlias = tuple[str, str, str]
-Shops: TypeAlias = Callable[[Combination], Shop]
 
 _PLATFORM = (ROOT / "components" / "platform.py").read_text()
 #: Layers that have a say in who may call whom: each as configuration, and as the module that makes it.
@@ -37,16 +35,31 @@ LAYERS: Mapping[str, tuple[Json, str]] = {
     "sidecar": ({"cloudmart:mesh": {"enabled": True, "mode": "sidecar"}}, "components.mesh"),
     "ambient": ({"cloudmart:mesh": {"enabled": True, "mode": "ambient"}}, "components.mesh"),
 }
-COMBINATIONS: list[Combination] = [
+EVERY: list[Combination] = [
     (stack, gateway, mesh)
     for stack in stacks(ROOT)
     for gateway in ("alone", "gateway")
     for mesh in ("meshless", "sidecar", "ambient")
     if LAYERS[gateway][1] in _PLATFORM and LAYERS[mesh][1] in _PLATFORM
 ]
-MESHED = [combination for combination in COMBINATIONS if combination[2] != "meshless"]
+#: Every combination of the layers in one stack; the same in the others takes more time than it tells.
+_FAST = [found for number, found in enumerate(EVERY) if found[0] == stacks(ROOT)[number % 2]]
+
+
+def of(chosen: Callable[[Combination], bool]) -> pytest.MarkDecorator:
+    """Runs a test in some of the combinations, those of `_FAST` with the fast tests."""
+    marked = [
+        pytest.param(found, marks=[] if found in _FAST else [pytest.mark.slow], id="-".join(found))
+        for found in EVERY
+        if chosen(found)
+    ]
+    return pytest.mark.parametrize("shop", marked, indirect=True, scope="session")
+
+
+every = of(lambda found: True)
+meshed = of(lambda found: found[2] != "meshless")
 #: Where the comparisons are tried out themselves.
-TRIED = [combination for combination in COMBINATIONS if combination[0] == "prod" and combination[1] == "gateway"]
+busiest = of(lambda found: found[1] == "gateway" and found[2] != "meshless")
 
 
 def recorded(combination: Combination, folder: Path, routes: Json = None) -> Shop:
@@ -63,34 +76,38 @@ def recorded(combination: Combination, folder: Path, routes: Json = None) -> Sho
 
 
 @pytest.fixture(scope="session")
-def shops(tmp_path_factory: pytest.TempPathFactory) -> Shops:
-    """Records a combination when it is first asked for."""
-    return lru_cache(lambda combination: recorded(combination, tmp_path_factory.mktemp("edges")))
+def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A stack with a combination of layers."""
+    return recorded(request.param, tmp_path_factory.mktemp("edges"))
 
 
-@pytest.mark.parametrize("combination", COMBINATIONS, ids="-".join)
-def test_the_network_lets_through_what_is_declared_and_nothing_else(shops: Shops, combination: Combination) -> None:
-    assert network_off_by(shops(combination)) == EXACT
+@every
+def test_the_network_lets_through_what_is_declared_and_nothing_else(shop: Shop) -> None:
+    assert network_off_by(shop) == EXACT
 
 
-@pytest.mark.parametrize("combination", MESHED, ids="-".join)
-def test_the_mesh_lets_through_what_is_declared_and_nothing_else(shops: Shops, combination: Combination) -> None:
-    shop = shops(combination)
+@meshed
+def test_the_mesh_lets_through_what_is_declared_and_nothing_else(shop: Shop) -> None:
     outside_the_mesh = {name for name in shop.pods if not shop.is_meshed(name)}
-    assert outside_the_mesh <= {"prometheus"}
+    assert outside_the_mesh <= {PROMETHEUS}
     assert mesh_off_by(shop) == EXACT
 
 
-@pytest.mark.parametrize("combination", MESHED, ids="-".join)
-def test_services_call_each_other_as_they_like_with_a_users_token_or_without(
-    shops: Shops, combination: Combination
-) -> None:
-    shop = shops(combination)
+@meshed
+def test_services_call_each_other_as_they_like_with_a_users_token_or_without(shop: Shop) -> None:
     for edge in shop.settings.edges:
         if edge.target in shop.settings.services and edge.caller in shop.settings.services:
             for token in tokens(shop):
                 request = Request(edge.port, shop.principal(edge.caller), http=Http("DELETE", "/any", token=token))
                 assert decide(shop.security, request, workload(shop, edge.target)) is Verdict.ALLOWED
+
+
+@meshed
+def test_plain_text_is_refused_before_anybody_asks_who_sent_it(shop: Shop) -> None:
+    for edge in shop.settings.edges:
+        if edge.target in shop.pods and shop.is_meshed(edge.caller):
+            for to in (workload(shop, edge.target), replace(workload(shop, edge.target), waypoint=None)):
+                assert decide(shop.security, Request(edge.port, None), to) is Verdict.NO_MUTUAL_TLS
 
 
 #: A path below another asks for more, or for less; one is for some methods only.
@@ -112,7 +129,9 @@ def route_of(routes: tuple[Route, ...], method: str, path: str) -> Route | None:
     return max(fitting, key=lambda route: len(route.path), default=None)
 
 
-@pytest.mark.parametrize("mesh", [mesh for stack, gateway, mesh in TRIED if mesh != "meshless"])
+@pytest.mark.parametrize(
+    "mesh", sorted({mesh for _, gateway, mesh in EVERY if gateway == "gateway" and mesh != "meshless"})
+)
 def test_the_gateway_may_ask_what_the_routes_say_and_with_a_token_where_they_want_one(
     mesh: str, tmp_path: Path
 ) -> None:
@@ -166,11 +185,8 @@ def network_peers(policy: Json) -> list[Json]:
     return [peer for rule in rules for peer in [*rule.get("from", []), *rule.get("to", [])] if "podSelector" in peer]
 
 
-@pytest.mark.parametrize("combination", TRIED, ids="-".join)
-def test_the_comparison_notices_a_network_policy_that_is_missing_or_too_wide(
-    shops: Shops, combination: Combination
-) -> None:
-    shop = shops(combination)
+@busiest
+def test_the_comparison_notices_a_network_policy_that_is_missing_or_too_wide(shop: Shop) -> None:
     found = [(index, name) for index, name in at_home(shop, "NetworkPolicy") if name in shop.pods]
     assert {name for _, name in found} >= {*shop.settings.services, *shop.settings.stores}
     for index, name in found:
@@ -189,11 +205,8 @@ def sources(policy: Json) -> list[Json]:
     return [each["source"] for rule in policy["spec"].get("rules", []) for each in rule.get("from", [])]
 
 
-@pytest.mark.parametrize("combination", [c for c in TRIED if c in MESHED], ids="-".join)
-def test_the_comparison_notices_an_authorization_policy_that_is_missing_or_too_wide(
-    shops: Shops, combination: Combination
-) -> None:
-    shop = shops(combination)
+@busiest
+def test_the_comparison_notices_an_authorization_policy_that_is_missing_or_too_wide(shop: Shop) -> None:
     found = at_home(shop, "AuthorizationPolicy")
     assert len(found) >= len(shop.settings.edges)
     widened = 0
@@ -208,14 +221,3 @@ def test_the_comparison_notices_an_authorization_policy_that_is_missing_or_too_w
             assert mesh_off_by(wider)["open"], f"source {number} of {name} is everybody"
             widened += 1
     assert widened
-
-
-@pytest.mark.parametrize("combination", MESHED, ids="-".join)
-def test_nobody_is_let_in_with_plain_text_because_mutual_tls_is_asked_for_and_not_only_because_of_who_he_is(
-    shops: Shops, combination: Combination
-) -> None:
-    shop = shops(combination)
-    for edge in shop.settings.edges:
-        if edge.target in shop.pods and shop.is_meshed(edge.caller):
-            to = replace(workload(shop, edge.target), waypoint=None)
-            assert decide(shop.security, Request(edge.port, None), to) is Verdict.NO_MUTUAL_TLS
