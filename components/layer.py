@@ -22,6 +22,7 @@ from pulumi_kubernetes.networking.v1 import (
 from cloudmart.settings import Bytes, Cpu, Resources
 from cloudmart.settings.charts import Chart, Source
 from cloudmart.settings.layer import Layer, Workload
+from cloudmart.settings.mesh import MeshSettings
 from cloudmart.settings.service import Cluster
 from components import network
 from components.labels import Labels
@@ -143,8 +144,9 @@ class ChartLayer(pulumi.ComponentResource, abc.ABC):
         quota: Mapping[str, str] | None = None,
         pod_security: PodSecurity = "restricted",
         more_labels: Mapping[str, str] | None = None,
+        mesh: MeshSettings | None = None,
     ) -> None:
-        """Makes the namespace and its NetworkPolicies, which are named by `policies`."""
+        """Makes the namespace and its NetworkPolicies, which are named by `policies`; its pods are in the `mesh`."""
         guarded = GuardedNamespace(
             name,
             GuardedNamespaceArgs(
@@ -155,6 +157,7 @@ class ChartLayer(pulumi.ComponentResource, abc.ABC):
                 limit_range=SMALL,
                 pod_security=pod_security,
                 more_labels=more_labels or {},
+                mesh=mesh,
             ),
             pulumi.ResourceOptions(parent=self, protect=settings.protect),
         )
@@ -181,21 +184,35 @@ class ChartLayer(pulumi.ComponentResource, abc.ABC):
         skip_crds: bool = False,
     ) -> Release:
         """One chart, installed under `name` when the namespace is guarded and `after` is there."""
-        return Release(
-            name,
-            name=name,
-            namespace=settings.namespace,
-            chart=chart.reference,
-            version=chart.version,
-            repository_opts=RepositoryOptsArgs(repo=chart.repo) if chart.source is Source.REPOSITORY else None,
-            values=dict(values),
-            create_namespace=False,
-            skip_crds=skip_crds,
-            skip_await=False,
-            timeout=settings.timeout_seconds,
-            # Not atomic: a release that does not become ready stays, to be looked at, and the next `up` upgrades it.
-            atomic=False,
-            cleanup_on_fail=True,
-            max_history=5,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[*self._guards, *after], protect=settings.protect),
-        )
+        opts = pulumi.ResourceOptions(parent=self, depends_on=[*self._guards, *after], protect=settings.protect)
+        return release(name, settings, chart, values, opts, skip_crds=skip_crds)
+
+
+def release(
+    name: str,
+    settings: Layer,
+    chart: Chart,
+    values: Mapping[str, Any],
+    opts: pulumi.ResourceOptions,
+    *,
+    skip_crds: bool = False,
+) -> Release:
+    """One chart, installed under `name`."""
+    return Release(
+        name,
+        name=name,
+        namespace=settings.namespace,
+        chart=chart.reference,
+        version=chart.version,
+        repository_opts=RepositoryOptsArgs(repo=chart.repo) if chart.source is Source.REPOSITORY else None,
+        values=dict(values),
+        create_namespace=False,
+        skip_crds=skip_crds,
+        skip_await=False,
+        timeout=settings.timeout_seconds,
+        # Not atomic: a release that does not become ready stays, to be looked at, and the next `up` upgrades it.
+        atomic=False,
+        cleanup_on_fail=True,
+        max_history=5,
+        opts=opts,
+    )

@@ -6,7 +6,7 @@ import math
 from decimal import Decimal
 
 from cloudmart.settings import Bytes, Cpu, Resources, Settings
-from cloudmart.settings.data import KafkaSettings, PostgresSettings, RedisSettings, StoreMode
+from cloudmart.settings.data import Store
 from components.microservice import MAX_SURGE_PERCENT
 
 #: Pods that an operator may start by hand beside the declared ones: a shell, a job.
@@ -24,33 +24,41 @@ def _containers(settings: Settings) -> list[tuple[int, Resources]]:
         most = service.max_replicas
         found.append((most + math.ceil(most * MAX_SURGE_PERCENT / 100), service.resources))
     for store in _stores(settings):
-        found.append((1, store.resources))
-        if store.exporter.enabled:
-            found.append((1, store.exporter.resources))
+        found += store.containers
     return found
 
 
-def _stores(settings: Settings) -> list[PostgresSettings | RedisSettings | KafkaSettings]:
-    """The stores that run in the namespace: one pod and one claim each."""
+def _of_the_mesh(settings: Settings, pods: int) -> list[tuple[int, Resources]]:
+    """What the mesh adds: a proxy in each of the pods, or in ambient mode those in front of all services, twice while
+    they are replaced."""
+    mesh = settings.mesh
+    if not mesh.enabled:
+        return []
+    return [(2 * mesh.waypoint.replicas, mesh.waypoint)] if mesh.is_ambient else [(pods, mesh.proxy)]
+
+
+def _stores(settings: Settings) -> list[Store]:
     data = settings.data
-    return [store for store in (data.postgres, data.redis, data.kafka) if store and store.mode is StoreMode.SINGLE]
+    return [store for store in (data.postgres, data.redis, data.kafka) if store]
 
 
 def quota(settings: Settings) -> dict[str, str]:
     """``hard`` of the ResourceQuota. Load balancers and node ports are zero: nothing in this namespace is exposed."""
     room = settings.namespace.headroom
     containers = _containers(settings)
+    pods = sum(count for count, _ in containers) + _SPARE_PODS
+    added = _of_the_mesh(settings, pods)
     cpu = {kind: Decimal(0) for kind in ("requests", "limits")}
     memory = dict(cpu)
-    for count, resources in containers:
+    for count, resources in [*containers, *added]:
         for kind in cpu:
             cpu[kind] += count * getattr(resources, kind).cpu.cores
             memory[kind] += count * getattr(resources, kind).memory.bytes
-    claims = [store.storage.size.bytes for store in _stores(settings)]
+    claims = [claim.bytes for store in _stores(settings) for claim in store.claims]
     hard = {f"{kind}.cpu": str(Cpu.of(_grown(cpu[kind], room.cpu_percent))) for kind in cpu}
     hard |= {f"{kind}.memory": str(Bytes.of(_grown(memory[kind], room.memory_percent))) for kind in memory}
     return hard | {
-        "pods": str(sum(count for count, _ in containers) + _SPARE_PODS),
+        "pods": str(pods + sum(count for count, _ in added if settings.mesh.is_ambient)),
         "persistentvolumeclaims": str(len(claims)),
         "requests.storage": str(Bytes.of(sum(claims))),
         "services.loadbalancers": "0",
@@ -64,6 +72,7 @@ def limit_range(settings: Settings) -> dict[str, dict[str, str]]:
     declared = [resources for _, resources in _containers(settings)]
     if not declared:
         return {}
+    largest = [*declared, *(resources for _, resources in _of_the_mesh(settings, 0))]
     return {
         "default_request": {
             "cpu": str(min(resources.requests.cpu for resources in declared)),
@@ -74,7 +83,7 @@ def limit_range(settings: Settings) -> dict[str, dict[str, str]]:
             "memory": str(min(resources.limits.memory for resources in declared)),
         },
         "max": {
-            "cpu": str(Cpu.of(_grown(max(resources.limits.cpu.cores for resources in declared), room.cpu_percent))),
-            "memory": str(Bytes.of(_grown(Decimal(max(r.limits.memory.bytes for r in declared)), room.memory_percent))),
+            "cpu": str(Cpu.of(_grown(max(resources.limits.cpu.cores for resources in largest), room.cpu_percent))),
+            "memory": str(Bytes.of(_grown(Decimal(max(r.limits.memory.bytes for r in largest)), room.memory_percent))),
         },
     }

@@ -39,8 +39,8 @@ def external_connection(settings: Settings, name: str) -> Connection:
     )
 
 
-def connections(settings: Settings, stores: Mapping[str, Connection]) -> dict[str, list[Connection]]:
-    """Each service's connections, in the order in which it declares its needs."""
+def connections(settings: Settings, stores: Mapping[tuple[str, str], Connection]) -> dict[str, list[Connection]]:
+    """Each service's connections, in the order in which it declares its needs; `stores` by store and caller."""
     made: dict[str, list[Connection]] = {name: [] for name in settings.services}
     for edge in settings.edges:
         if edge.caller not in made:
@@ -49,7 +49,7 @@ def connections(settings: Settings, stores: Mapping[str, Connection]) -> dict[st
             case TargetKind.SERVICE:
                 connection = service_connection(settings, edge.target)
             case TargetKind.STORE:
-                connection = stores[edge.target]
+                connection = stores[edge.target, edge.caller]
             case TargetKind.EXTERNAL:
                 connection = external_connection(settings, edge.target)
         made[edge.caller].append(connection)

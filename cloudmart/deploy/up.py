@@ -154,13 +154,13 @@ def _target(settings: Settings, context: str | None, root: Path, progress: Progr
 def _left_out(
     settings: Settings, target: Target, root: Path, cli: automation.PulumiCommand | NoCli, progress: Progress
 ) -> dict[str, dict[str, Any]]:
-    """Overrides that switch off each layer whose charts cannot be had.
+    """Overrides that switch off each layer whose charts cannot be had; a store then runs as a single one.
 
     Only on the local cluster: an environment without one of its layers is not what was asked for, so there it is an
     error.
     """
     overrides: dict[str, dict[str, Any]] = {}
-    for key, layer in settings.layers.items():
+    for key, layer in {**settings.layers, **settings.guests}.items():
         for source, chart in layer.charts.items():
             try:
                 if isinstance(cli, NoCli):
@@ -169,19 +169,23 @@ def _left_out(
             except ChartUnreachable as error:
                 if not target.local and isinstance(cli, NoCli):
                     raise UserError(
-                        f"Pulumi.{settings.stack}.yaml: config.cloudmart:{key}.enabled: found true, but Helm releases "
-                        f"need the Pulumi CLI ({cli.reason}); install it, or set it to false"
+                        f"Pulumi.{settings.stack}.yaml: config.cloudmart:{key}: found a layer that is on, but Helm "
+                        f"releases need the Pulumi CLI ({cli.reason}); install it, or switch the layer off"
                     ) from None
                 if not target.local:
                     raise
                 progress(f"{key} is left out: {error}")
-                top, *below = key.split(".")
-                part = overrides.setdefault(f"cloudmart:{top}", {})
-                for step in below:
-                    part = part.setdefault(step, {})
-                part["enabled"] = False
+                _merge(overrides, {f"cloudmart:{top}": part for top, part in Settings.without(key).items()})
                 break
     return overrides
+
+
+def _merge(into: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict):
+            _merge(into.setdefault(key, {}), value)
+        else:
+            into[key] = value
 
 
 def _engine(

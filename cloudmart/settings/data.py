@@ -27,7 +27,7 @@ from cloudmart.settings.base import (
     Resources,
     VolumeSize,
 )
-from cloudmart.settings.charts import REDIS_HA, ChartSource
+from cloudmart.settings.charts import BARMAN_CLOUD, REDIS_HA, ChartSource
 from cloudmart.settings.layer import Layer, Workload, workload
 from cloudmart.settings.quantities import Bytes, Cpu
 
@@ -88,6 +88,8 @@ class Store(Model):
     server_port: ClassVar[int]
     #: The port of its exporter, as registered with Prometheus.
     metrics_port: ClassVar[int]
+    #: The same of the pods that clients connect to in mode `operator`.
+    cluster_metrics_port: ClassVar[int]
 
     mode: StoreMode = StoreMode.SINGLE
     #: Who pays; the namespace's cost center where it is left out.
@@ -158,7 +160,9 @@ class Store(Model):
     @property
     def scrape_port(self) -> int | None:
         """Where Prometheus finds its metrics; None where there are none."""
-        return self.metrics_port if self.mode is StoreMode.SINGLE and self.exporter.enabled else None
+        if not self.exporter.enabled or self.mode is StoreMode.EXTERNAL:
+            return None
+        return self.metrics_port if self.mode is StoreMode.SINGLE else self.cluster_metrics_port
 
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
@@ -205,6 +209,14 @@ class Pooler(Workload):
     mode: PoolMode = PoolMode.SESSION
 
 
+class BackupPlugin(Layer):
+    """The chart of CloudNativePG's plugin for backups, in the operator's namespace, which is where it is looked for."""
+
+    chart: ChartSource = ChartSource()
+
+    CHARTS: ClassVar = {"chart": BARMAN_CLOUD}
+
+
 class Backup(Model):
     """Backups to object storage that speaks S3: the write-ahead log continuously, everything by `schedule`. They can be
     restored to any moment in between."""
@@ -228,6 +240,12 @@ class Backup(Model):
     resources: Resources = Resources(
         requests=Amounts(cpu=Cpu("50m"), memory=Bytes("128Mi")), limits=Amounts(cpu=Cpu("500m"), memory=Bytes("512Mi"))
     )
+
+    chart: ChartSource = ChartSource()
+
+    def layer(self, namespace: str) -> BackupPlugin:
+        """The chart as a layer, in the operator's `namespace`."""
+        return BackupPlugin(enabled=True, namespace=namespace, chart=self.chart)
 
     @property
     def port(self) -> int:
@@ -264,6 +282,7 @@ class PostgresSettings(Store):
     minimum_memory = Bytes("256Mi")
     server_port = 5432
     metrics_port = 9187
+    cluster_metrics_port = 9127
 
     #: The Debian variant: Alpine's collations differ, so changing the variant later corrupts text indexes.
     image: Image = Image(repository="docker.io/library/postgres", tag="18.6-trixie")
@@ -291,7 +310,9 @@ class PostgresSettings(Store):
 
     def pod_labels(self, name: str) -> Mapping[str, str]:
         # Clients reach the pooler alone, not the instances behind it.
-        return {"cnpg.io/poolerName": pooler_name(name)} if self.mode is StoreMode.OPERATOR else super().pod_labels(name)
+        return (
+            {"cnpg.io/poolerName": pooler_name(name)} if self.mode is StoreMode.OPERATOR else super().pod_labels(name)
+        )
 
     def service_account(self, name: str) -> str:
         return pooler_name(name) if self.mode is StoreMode.OPERATOR else super().service_account(name)
@@ -385,6 +406,7 @@ class RedisSettings(Store):
     minimum_memory = Bytes("64Mi")
     server_port = 6379
     metrics_port = 9121
+    cluster_metrics_port = 9101
 
     image: Image = Image(repository="docker.io/library/redis", tag="8.8.3-trixie")
     storage: RedisStorage = RedisStorage()
@@ -420,8 +442,7 @@ class RedisSettings(Store):
 
     def layer(self, namespace: str) -> RedisHa:
         """The chart as a layer, which lives in the shop's `namespace` because its clients' credentials do."""
-        on = self.mode is StoreMode.OPERATOR
-        return RedisHa(enabled=on, namespace=namespace, cost_center=self.cost_center, chart=self.cluster.chart)
+        return RedisHa(enabled=True, namespace=namespace, cost_center=self.cost_center, chart=self.cluster.chart)
 
     @property
     def max_memory(self) -> int:
@@ -487,6 +508,7 @@ class KafkaSettings(Store):
     minimum_memory = Bytes("768Mi")
     server_port = 9092
     metrics_port = 9308
+    cluster_metrics_port = 9404
 
     image: Image = Image(repository="docker.io/apache/kafka", tag="4.3.1")
     storage: Storage = Storage()

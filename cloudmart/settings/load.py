@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from cloudmart.errors import UserError
+from cloudmart.settings.data import StoreMode
 from cloudmart.settings.model import Declaration, Settings
 from cloudmart.settings.prices import WHOLE_STACK
 from cloudmart.settings.rules import rulings
@@ -324,6 +325,7 @@ def _cross_checked(settings: Settings, origins: Mapping[Path_, Origin]) -> Itera
     yield from _edges(settings, origins)
     yield from _routes(settings, origins)
     yield from _money(settings, origins)
+    yield from _users_of_stores(settings, origins)
 
 
 def _cost_centers(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
@@ -425,6 +427,35 @@ def _routes(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str
 
 def _request(route: Route) -> str:
     return f"{','.join(route.methods) or 'every method of'} {route.path}"
+
+
+def _users_of_stores(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
+    """Topics that exist, for those who reach Kafka; and names that a store in mode `operator` can make users of."""
+    kafka, postgres = settings.data.kafka, settings.data.postgres
+    known = list(kafka.topics) if kafka else []
+    for name, service in settings.services.items():
+        path = ("services", name, "topics")
+        used = {"produces": service.topics.produces, "consumes": service.topics.consumes}
+        for key, topics in used.items():
+            for index, topic in enumerate(topics):
+                if topic not in known:
+                    yield (
+                        f"{_where((*path, key, index), origins)}: found {shown(topic)}{_meant(topic, known)}; allowed, "
+                        f"from data.kafka.topics: {', '.join(known) or 'none'}"
+                    )
+        needs_kafka = "kafka" in service.needs
+        if any(used.values()) and not needs_kafka:
+            yield f"{_where(path, origins)}: found topics, but no need of kafka; allowed: both or neither"
+        if needs_kafka and not any(used.values()) and kafka and kafka.mode is StoreMode.OPERATOR:
+            yield (
+                f"{_where(('services', name), origins)}: found a need of kafka, but no topics, without which its user "
+                "may do nothing there; allowed: topics with produces, consumes or both"
+            )
+        if "postgres" in service.needs and postgres and postgres.mode is StoreMode.OPERATOR and name == postgres.user:
+            yield (
+                f"{_where(('services', name), origins)}: found the name of the database's owner (data.postgres.user), "
+                "and in mode operator every service has a role of its own name; allowed: another name for one of them"
+            )
 
 
 def _cycle(needs: Mapping[str, tuple[str, ...]]) -> list[str] | None:

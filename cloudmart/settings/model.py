@@ -6,13 +6,14 @@ import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field, PrivateAttr
 
 from cloudmart.settings.admission import AdmissionSettings
 from cloudmart.settings.base import DnsLabel, FrozenMapping, Image, LabelValue, Model, ProjectName, ServiceName
 from cloudmart.settings.charts import Chart
-from cloudmart.settings.data import DataSettings, Store
+from cloudmart.settings.data import DataSettings, Store, StoreMode
 from cloudmart.settings.gateway import GatewaySettings
 from cloudmart.settings.gitops import GitOpsSettings
 from cloudmart.settings.identity import IdentitySettings
@@ -159,8 +160,17 @@ class Settings(Declaration):
         """Everything inside the cluster that can be one end of an edge, by name."""
         home = self.namespace.name
         found = [
-            Party(name=name, namespace=home, pod_labels={"app": name}, service_account=name)
-            for name in (*self.services, *(name for name, store in self._stores.items() if store.is_inside))
+            Party(name=name, namespace=home, pod_labels={"app": name}, service_account=name) for name in self.services
+        ]
+        found += [
+            Party(
+                name=name,
+                namespace=home,
+                pod_labels=store.pod_labels(name),
+                service_account=store.service_account(name),
+            )
+            for name, store in self._stores.items()
+            if store.is_inside
         ]
         if self.gateway.enabled:
             found.append(
@@ -200,14 +210,14 @@ class Settings(Declaration):
 
     def _scrapes(self) -> Iterator[Edge]:
         proxies = self.mesh.enabled and self.mesh.mode is MeshMode.SIDECAR
-        ports: dict[tuple[str, TargetKind], int | None] = {
-            **{(name, TargetKind.SERVICE): service.metrics_port for name, service in self.services.items()},
-            **{(name, TargetKind.STORE): store.scrape_port for name, store in self._stores.items() if store.is_inside},
-        }
-        for (name, kind), port in ports.items():
-            at = PROXY_METRICS_PORT if proxies else port
-            if at is not None:
-                yield self._scrape(name, kind, at)
+        for name, service in self.services.items():
+            if (port := PROXY_METRICS_PORT if proxies else service.metrics_port) is not None:
+                yield self._scrape(name, TargetKind.SERVICE, port)
+        for name, store in self._stores.items():
+            # Pods that an operator makes are not all in the mesh.
+            proxied = proxies and store.mode is StoreMode.SINGLE
+            if store.is_inside and (port := PROXY_METRICS_PORT if proxied else store.scrape_port) is not None:
+                yield self._scrape(name, TargetKind.STORE, port)
         if self.gateway.enabled:
             yield self._scrape(GATEWAY, TargetKind.LAYER, _GATEWAY_METRICS_PORT)
 
@@ -271,7 +281,9 @@ class Settings(Declaration):
     def charts(self) -> Mapping[str, Chart]:
         """Every chart that is installed, by the configuration key of its source: ``gateway.chart``, ``mesh.istiod``."""
         return {
-            f"{key}.{source}": chart for key, layer in self.layers.items() for source, chart in layer.charts.items()
+            f"{key}.{source}": chart
+            for key, layer in {**self.layers, **self.guests}.items()
+            for source, chart in layer.charts.items()
         }
 
     @property
@@ -285,7 +297,40 @@ class Settings(Declaration):
             "gitops": self.gitops,
             "monitoring": self.monitoring,
             "verticalAutoscaling": self.vertical_autoscaling,
-            "operators.cloudnativePg": self.operators.cloudnative_pg,
-            "operators.strimzi": self.operators.strimzi,
         }
+        on = {"enabled": True}
+        postgres, kafka = self.data.postgres, self.data.kafka
+        if postgres and postgres.mode is StoreMode.OPERATOR:
+            declared["operators.cloudnativePg"] = self.operators.cloudnative_pg.model_copy(update=on)
+        if kafka and kafka.mode is StoreMode.OPERATOR:
+            declared["operators.strimzi"] = self.operators.strimzi.model_copy(update=on)
         return {key: layer for key, layer in declared.items() if layer.enabled}
+
+    @property
+    def guests(self) -> Mapping[str, Layer]:
+        """Charts of stores in mode `operator` that have no namespace of their own, by their configuration key."""
+        found: dict[str, Layer] = {}
+        postgres, redis = self.data.postgres, self.data.redis
+        if postgres and postgres.mode is StoreMode.OPERATOR and (backup := postgres.cluster.backup):
+            found["data.postgres.cluster.backup"] = backup.layer(self.operators.cloudnative_pg.namespace)
+        if redis and redis.mode is StoreMode.OPERATOR:
+            found["data.redis.cluster"] = redis.layer(self.namespace.name)
+        return found
+
+    @staticmethod
+    def without(layer: str) -> dict[str, Any]:
+        """What a stack's configuration has to say for a layer to be off, by the layer's key: a store runs without its
+        operator, then."""
+        single = {"mode": StoreMode.SINGLE.value}
+        off: dict[str, dict[str, Any]] = {
+            "operators.cloudnativePg": {"data": {"postgres": single}},
+            "operators.strimzi": {"data": {"kafka": single}},
+            "data.redis.cluster": {"data": {"redis": single}},
+            "data.postgres.cluster.backup": {"data": {"postgres": {"cluster": {"backup": None}}}},
+        }
+        if layer in off:
+            return off[layer]
+        found: dict[str, Any] = {"enabled": False}
+        for step in reversed(layer.split(".")):
+            found = {step: found}
+        return found

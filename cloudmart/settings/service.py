@@ -239,6 +239,13 @@ class SecretKey(Model):
     key: Annotated[str, Strict(), Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
 
 
+class ServiceTopics(Model):
+    """The topics of Kafka that a service uses; each must stand in `data.kafka.topics`."""
+
+    produces: tuple[Annotated[str, Strict()], ...] = ()
+    consumes: tuple[Annotated[str, Strict()], ...] = ()
+
+
 class Service(Model):
     """One microservice. `needs` names services, stores and externals: each is an edge, and is written only here."""
 
@@ -257,6 +264,8 @@ class Service(Model):
     resources: Resources
     autoscaling: Autoscaling | None = None
     needs: tuple[ServiceName, ...] = ()
+    #: What it does with Kafka, where it needs that. Users and their rights are made from it in mode `operator`.
+    topics: ServiceTopics = ServiceTopics()
     #: What the gateway lets in; a service without routes is not reachable from outside.
     routes: Annotated[tuple[Route, ...], Field(max_length=16)] = ()
     env: FrozenMapping[EnvName, Annotated[str, Strict()]] = Field(default={}, validate_default=True)

@@ -14,10 +14,10 @@ from components.connection import Connection
 from components.data.kafka import Kafka
 from components.data.postgres import Postgres
 from components.data.redis import Redis
-from components.data.store import StoreArgs, StoreComponent
+from components.data.store import OperatorArgs, StoreArgs, StoreComponent
 from components.labels import Labels
 
-__all__ = ["DataLayer", "DataLayerArgs", "Kafka", "Postgres", "Redis", "connections_of"]
+__all__ = ["DataLayer", "DataLayerArgs", "Kafka", "OperatorArgs", "Postgres", "Redis", "connections_of"]
 
 #: The class of each store, by its name in the settings.
 _STORES: dict[str, type[StoreComponent[Any]]] = {"postgres": Postgres, "redis": Redis, "kafka": Kafka}
@@ -37,8 +37,14 @@ class DataLayerArgs:
     home: str
     #: By store: who may scrape its metrics, and at which port.
     scrapers: Mapping[str, Sequence[tuple[Party, int]]] = field(default_factory=dict)
+    #: Ports between pods of the mesh besides their own; see `network.mesh_ports`.
+    mesh_ports: Sequence[int] = ()
+    #: By store: annotations of its pods, for others that read them.
+    pod_annotations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     #: The stores' priority. Without one they are the first to go when a node is full, and all services with them.
     priority_class: pulumi.Input[str] | None = None
+    #: By store in mode `operator`.
+    operators: Mapping[str, OperatorArgs] = field(default_factory=dict)
 
 
 class DataLayer(pulumi.ComponentResource):
@@ -49,6 +55,8 @@ class DataLayer(pulumi.ComponentResource):
 
     #: By store: what its consumers need to know.
     connections: Mapping[str, Connection]
+    #: By store and caller: the same, with the caller's own credentials where it has some.
+    connections_of_callers: Mapping[tuple[str, str], Connection]
     #: By store: what its objects carry.
     labels: Mapping[str, Labels]
     #: By store: ``host:port``.
@@ -75,12 +83,20 @@ class DataLayer(pulumi.ComponentResource):
                     callers=args.callers.get(store, ()),
                     home=args.home,
                     scrapers=args.scrapers.get(store, ()),
+                    mesh_ports=args.mesh_ports,
+                    pod_annotations=args.pod_annotations.get(store, {}),
                     password=pulumi.Config().require_secret(f"{store}Password") if external else None,
                     priority_class=args.priority_class,
+                    operator=args.operators.get(store),
                 ),
                 pulumi.ResourceOptions(parent=self),
             )
         self.connections = {store: component.connection for store, component in stores.items()}
+        self.connections_of_callers = {
+            (store, caller): connection
+            for store, component in stores.items()
+            for caller, connection in component.connections.items()
+        }
         self.labels = {store: component.labels for store, component in stores.items()}
         self.endpoints = {store: component.endpoint for store, component in stores.items()}
         self.register_outputs({"endpoints": dict(self.endpoints)})

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pulumi
 from pulumi_kubernetes.core.v1 import ContainerArgs, ProbeArgs, TCPSocketActionArgs, VolumeMountArgs
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
-from cloudmart.settings.data import KafkaSettings
+from cloudmart.settings.data import KafkaSettings, StoreMode
 from components.connection import Connection, SecretRef
-from components.data import store
-from components.data.store import ExporterNeeds, Pod, StoreComponent
+from components.custom import CustomObject
+from components.data import store, strimzi
+from components.data.store import ExporterNeeds, OperatorArgs, Pod, StoreComponent
+from components.specs import strimzi as specs
 
 _USER = 1000
 _DATA = "/var/lib/kafka/data"
@@ -55,15 +58,20 @@ exec {_BIN}/kafka-storage.sh format --standalone --config={_CONFIG}/server.prope
 class Kafka(StoreComponent[KafkaSettings]):
     """``cloudmart:data:Kafka``: a :class:`StoreComponent`.
 
-    One node is broker and controller. Clients authenticate with SCRAM-SHA-512, as they do at Strimzi and at the managed
-    services, so that a change of mode changes no client.
+    Mode `single`: one node is broker and controller. Clients authenticate with SCRAM-SHA-512, as they do at Strimzi and
+    at the managed services, so that a change of mode changes no client.
+
+    Mode `operator`: Strimzi's Kafka ``kafka``, KafkaNodePool ``broker`` (and ``controller``), a KafkaTopic for each
+    declared topic; for each caller a RandomPassword, a Secret ``kafka-<caller>-credentials`` and a KafkaUser of its
+    name; NetworkPolicies ``kafka`` and ``kafka-entity-operator``. There is no shared user.
     """
 
     TOKEN = "cloudmart:data:Kafka"  # noqa: S105 - a type token
     COMPONENT = "broker"
 
     @classmethod
-    def connection_of(cls, name: str, settings: KafkaSettings) -> Connection:
+    def connection_of(cls, name: str, settings: KafkaSettings, caller: str | None = None) -> Connection:
+        own = caller if settings.mode is StoreMode.OPERATOR else None
         external = settings.external
         host = external.host if external else store.service_host(name)
         port = settings.client_port
@@ -72,12 +80,12 @@ class Kafka(StoreComponent[KafkaSettings]):
                 "KAFKA_BROKERS": f"{host}:{port}",
                 "KAFKA_SECURITY_PROTOCOL": external.security_protocol if external else "SASL_PLAINTEXT",
                 "KAFKA_SASL_MECHANISM": external.sasl_mechanism if external else _MECHANISM,
-                "KAFKA_USERNAME": settings.user,
+                "KAFKA_USERNAME": own or settings.user,
             },
-            secret_env={"KAFKA_PASSWORD": SecretRef(name=store.credentials_name(name), key=store.PASSWORD_KEY)},
+            secret_env={"KAFKA_PASSWORD": SecretRef(name=store.credentials_name(name, own), key=store.PASSWORD_KEY)},
             host=host,
             port=port,
-            pod_selector=None if external else {"app": name},
+            pod_selector=None if external else settings.pod_labels(name),
             cidrs=external.cidrs if external else (),
         )
 
@@ -118,9 +126,68 @@ share.coordinator.state.topic.min.isr=1
 
     def _secret_data(self, password: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:
         data: dict[str, pulumi.Input[str]] = {"username": self._settings.user}
-        if self._settings.external is None:
+        if self._settings.mode is StoreMode.SINGLE:
             data[_CREDENTIALS_FILE] = pulumi.Output.concat(f"{_MECHANISM}=password=", password, "\n")
         return data
+
+    def _operator(self, args: OperatorArgs) -> None:
+        name, settings = self._name, self._settings
+        if args.party is None:
+            raise ValueError(f"{name}: mode operator needs the operator's pods")
+        own = self._credentials_of_callers()
+        callers, scrapers, home = self._args.callers, self._args.scrapers, self._args.home
+        policies = [
+            self._policy(
+                name,
+                strimzi.nodes_policy(name, settings, callers, args.party, scrapers, home, args.api_server_cidrs),
+            ),
+            self._policy(f"{name}-entity-operator", strimzi.entity_operator_policy(name, args.api_server_cidrs)),
+        ]
+        # Deleted, a topic takes its messages with it, and a cluster of the same name would not know the claims of the
+        # old one. `destroy` leaves all of it, as it leaves the namespace.
+        kept = pulumi.ResourceOptions(
+            parent=self,
+            protect=settings.protect,
+            retain_on_delete=True,
+            depends_on=[*policies, *([args.release] if args.release else [])],
+        )
+        pools = [
+            CustomObject(pool, specs.NODE_POOL, metadata=self._of_cluster(pool), spec=spec, opts=kept)
+            for pool, spec in strimzi.pools(settings).items()
+        ]
+        cluster = CustomObject(
+            name,
+            specs.KAFKA,
+            metadata=self._metadata(name),
+            spec=strimzi.kafka(
+                name, settings, metrics=settings.exporter.enabled, priority_class=self._args.priority_class
+            ),
+            opts=pulumi.ResourceOptions.merge(kept, pulumi.ResourceOptions(depends_on=pools)),
+        )
+        for topic, of in settings.topics.items():
+            CustomObject(
+                topic,
+                specs.TOPIC,
+                metadata=self._of_cluster(topic),
+                spec=strimzi.topic(settings, of),
+                opts=pulumi.ResourceOptions.merge(kept, pulumi.ResourceOptions(depends_on=[cluster])),
+            )
+        for caller, secret in own.items():
+            CustomObject(
+                caller,
+                specs.USER,
+                metadata=self._of_cluster(caller),
+                spec=strimzi.user(
+                    caller, args.topics[caller], store.credentials_name(name, caller), store.PASSWORD_KEY
+                ),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[cluster, secret]),
+            )
+        self._client_service(settings.pod_labels(name))
+
+    def _of_cluster(self, name: str) -> ObjectMetaArgs:
+        metadata = self._metadata(name)
+        metadata.labels = {**self.labels.metadata, **strimzi.cluster_label(self._name)}
+        return metadata
 
     def _pod(self, config: str) -> Pod:
         settings = self._settings

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMapVolumeSourceArgs, ContainerArgs, VolumeArgs, VolumeMountArgs
 
-from cloudmart.settings.data import PostgresSettings
+from cloudmart.settings.data import PostgresSettings, StoreMode, pooler_name
 from components.connection import Connection, SecretRef
-from components.data import store
-from components.data.store import ExporterNeeds, Pod, StoreComponent
+from components.custom import CustomObject
+from components.data import cloudnative_pg, store
+from components.data.store import ExporterNeeds, OperatorArgs, Pod, StoreComponent
+from components.specs import cnpg
 
 _USER = 999
 _DATA = "/var/lib/postgresql"
@@ -40,17 +42,22 @@ REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
 
 
 class Postgres(StoreComponent[PostgresSettings]):
-    """``cloudmart:data:Postgres``: a :class:`StoreComponent`, and RandomPassword ``postgres-superuser-password``.
+    """``cloudmart:data:Postgres``: a :class:`StoreComponent`.
 
-    Services connect as an ordinary role that owns its database. The superuser's password is for people, and stands in
-    the same Secret.
+    Mode `single`: RandomPassword ``postgres-superuser-password``. Services connect as an ordinary role that owns its
+    database. The superuser's password is for people, and stands in the same Secret.
+
+    Mode `operator`: CloudNativePG's Cluster ``postgres``, Pooler ``postgres-pooler``, Database ``postgres-cloudmart``,
+    for each caller a RandomPassword, a Secret ``postgres-<caller>-credentials`` and a DatabaseRole
+    ``postgres-<caller>``; where there are backups an ObjectStore and a ScheduledBackup ``postgres``; NetworkPolicies
+    ``postgres-pooler`` and ``postgres-instances``. ``postgres-credentials`` is the database's owner.
     """
 
     TOKEN = "cloudmart:data:Postgres"  # noqa: S105 - a type token
     COMPONENT = "database"
 
     @classmethod
-    def connection_of(cls, name: str, settings: PostgresSettings) -> Connection:
+    def connection_of(cls, name: str, settings: PostgresSettings, caller: str | None = None) -> Connection:
         external = settings.external
         host = external.host if external else store.service_host(name)
         port = settings.client_port
@@ -62,11 +69,17 @@ class Postgres(StoreComponent[PostgresSettings]):
                 "DB_USER": settings.user,
                 # The server in the cluster has no certificate; the network policy and a mesh are what protects the way.
                 "DB_SSLMODE": external.ssl_mode if external else "disable",
+                **cloudnative_pg.connection_env(settings, caller),
             },
-            secret_env={"DB_PASSWORD": SecretRef(name=store.credentials_name(name), key=store.PASSWORD_KEY)},
+            secret_env={
+                "DB_PASSWORD": SecretRef(
+                    name=store.credentials_name(name, caller if settings.mode is StoreMode.OPERATOR else None),
+                    key=store.PASSWORD_KEY,
+                )
+            },
             host=host,
             port=port,
-            pod_selector=None if external else {"app": name},
+            pod_selector=None if external else settings.pod_labels(name),
             cidrs=external.cidrs if external else (),
         )
 
@@ -75,9 +88,86 @@ class Postgres(StoreComponent[PostgresSettings]):
 
     def _secret_data(self, password: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:  # noqa: ARG002
         data: dict[str, pulumi.Input[str]] = {"username": self._settings.user}
-        if self._settings.external is None:
+        if self._settings.mode is StoreMode.SINGLE:
             data[_SUPERUSER_KEY] = self._generated("superuser-password").result
         return data
+
+    def _operator(self, args: OperatorArgs) -> None:
+        name, settings, callers = self._name, self._settings, [caller.name for caller in self._args.callers]
+        if args.party is None:
+            raise ValueError(f"{name}: mode operator needs the operator's pods")
+        pooler = pooler_name(name)
+        secret = self._secret(self._generated("password").result, "kubernetes.io/basic-auth")
+        # So labelled, a Secret's change is taken up at once.
+        own = self._credentials_of_callers({"cnpg.io/reload": "true"})
+        wired = (self._args.scrapers, self._args.home, args.api_server_cidrs)
+        policies = [
+            self._policy(pooler, cloudnative_pg.pooler_policy(name, settings, self._args.callers, *wired)),
+            self._policy(f"{name}-instances", cloudnative_pg.instances_policy(name, settings, args.party, *wired)),
+        ]
+        served = [args.release] if args.release else []
+        stores: list[pulumi.Resource] = []
+        if backup := settings.cluster.backup:
+            stores.append(
+                CustomObject(
+                    name,
+                    cnpg.OBJECT_STORE,
+                    metadata=self._metadata(name),
+                    spec=cloudnative_pg.object_store(backup),
+                    opts=pulumi.ResourceOptions(parent=self, depends_on=served),
+                )
+            )
+        cluster = CustomObject(
+            name,
+            cnpg.CLUSTER,
+            metadata=self._metadata(name),
+            spec=cloudnative_pg.cluster(
+                name, settings, self.labels, store.credentials_name(name), self._args.priority_class
+            ),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                protect=settings.protect,
+                # The operator deletes the claims with the cluster. `destroy` leaves both, as it leaves the namespace.
+                retain_on_delete=True,
+                depends_on=[secret, *policies, *served, *stores],
+            ),
+        )
+        after = pulumi.ResourceOptions(parent=self, depends_on=[cluster])
+        if backup:
+            CustomObject(
+                name,
+                cnpg.SCHEDULED_BACKUP,
+                metadata=self._metadata(name),
+                spec=cloudnative_pg.scheduled_backup(name, backup),
+                opts=after,
+            )
+        roles = [
+            CustomObject(
+                f"{name}-{caller}",
+                cnpg.DATABASE_ROLE,
+                metadata=self._metadata(f"{name}-{caller}"),
+                spec=cloudnative_pg.role(
+                    name, settings, caller, store.credentials_name(name, caller), callers=len(callers)
+                ),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[cluster, own[caller]]),
+            )
+            for caller in callers
+        ]
+        CustomObject(
+            f"{name}-{settings.database}",
+            cnpg.DATABASE,
+            metadata=self._metadata(f"{name}-{settings.database.replace('_', '-')}"),
+            spec=cloudnative_pg.database(name, settings, callers),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[cluster, *roles]),
+        )
+        CustomObject(
+            pooler,
+            cnpg.POOLER,
+            metadata=self._metadata(pooler),
+            spec=cloudnative_pg.pooler(name, settings, self.labels, len(callers), self._args.priority_class),
+            opts=after,
+        )
+        self._client_service(settings.pod_labels(name))
 
     def _pod(self, config: str) -> Pod:
         settings = self._settings

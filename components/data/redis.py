@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pulumi
 from pulumi_kubernetes.core.v1 import ContainerArgs, VolumeMountArgs
 
-from cloudmart.settings.data import RedisSettings
+from cloudmart.settings.data import RedisSettings, StoreMode
 from components.connection import Connection, SecretRef
-from components.data import store
-from components.data.store import ExporterNeeds, Pod, StoreComponent
+from components.data import redis_ha, store
+from components.data.store import ExporterNeeds, OperatorArgs, Pod, StoreComponent
+from components.layer import release
 
 _USER = 999
 _DATA = "/data"
@@ -18,13 +21,17 @@ _AUTH_FILE = "auth.conf"
 
 
 class Redis(StoreComponent[RedisSettings]):
-    """``cloudmart:data:Redis``: a :class:`StoreComponent`."""
+    """``cloudmart:data:Redis``: a :class:`StoreComponent`.
+
+    Mode `operator`: Helm Release ``redis`` of chart ``redis-ha``, NetworkPolicies ``redis-haproxy`` and
+    ``redis-replicas``. All callers share one password, as in mode `single`.
+    """
 
     TOKEN = "cloudmart:data:Redis"  # noqa: S105 - a type token
     COMPONENT = "cache"
 
     @classmethod
-    def connection_of(cls, name: str, settings: RedisSettings) -> Connection:
+    def connection_of(cls, name: str, settings: RedisSettings, caller: str | None = None) -> Connection:  # noqa: ARG003
         external = settings.external
         host = external.host if external else store.service_host(name)
         port = settings.client_port
@@ -37,7 +44,7 @@ class Redis(StoreComponent[RedisSettings]):
             secret_env={"REDIS_PASSWORD": SecretRef(name=store.credentials_name(name), key=store.PASSWORD_KEY)},
             host=host,
             port=port,
-            pod_selector=None if external else {"app": name},
+            pod_selector=None if external else settings.pod_labels(name),
             cidrs=external.cidrs if external else (),
         )
 
@@ -64,9 +71,38 @@ tcp-keepalive 60
 
     def _secret_data(self, password: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:
         data: dict[str, pulumi.Input[str]] = {"username": "default"}
-        if self._settings.external is None:
+        if self._settings.mode is StoreMode.SINGLE:
             data[_AUTH_FILE] = pulumi.Output.concat("requirepass ", password, "\n")
         return data
+
+    def _operator(self, args: OperatorArgs) -> None:  # noqa: ARG002 - there is none, but a chart
+        name, settings = self._name, self._settings
+        generated = self._generated("password")
+        secret = self._secret(generated.result)
+        checksum = store.checksum_of(generated)
+        self.connection = replace(self.connection, checksum=checksum)
+        scrapers, home = self._args.scrapers, self._args.home
+        policies = [
+            self._policy(f"{name}-haproxy", redis_ha.proxy_policy(name, settings, self._args.callers, scrapers, home)),
+            self._policy(f"{name}-replicas", redis_ha.replicas_policy(name, settings, scrapers, home)),
+        ]
+        layer = settings.layer(home)
+        release(
+            name,
+            layer,
+            layer.chart_of("chart"),
+            redis_ha.redis_ha_values(
+                name,
+                settings,
+                self.labels.metadata,
+                secret=store.credentials_name(name),
+                key=store.PASSWORD_KEY,
+                priority_class=self._args.priority_class,
+                checksum=checksum,
+            ),
+            pulumi.ResourceOptions(parent=self, protect=settings.protect, depends_on=[secret, *policies]),
+        )
+        self._client_service(settings.pod_labels(name))
 
     def _pod(self, config: str) -> Pod:
         client = ["redis-cli", "-h", "127.0.0.1", "-p", str(self._settings.server_port)]

@@ -6,7 +6,7 @@ import abc
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Generic, TypeVar
 
 import pulumi
@@ -60,6 +60,7 @@ from pulumi_kubernetes.networking.v1 import (
 
 from cloudmart.settings import Party, Resources
 from cloudmart.settings.data import Exporter, Store, StoreMode
+from cloudmart.settings.service import ServiceTopics
 from components import network
 from components.connection import Connection, SecretRef
 from components.labels import Labels
@@ -76,6 +77,20 @@ TIMEOUTS = pulumi.CustomTimeouts(create="5m", update="10m", delete="5m")
 
 
 @dataclass(frozen=True, kw_only=True)
+class OperatorArgs:
+    """What mode `operator` needs to know besides."""
+
+    #: The operator's pods; None where a chart alone runs the store.
+    party: Party | None = None
+    #: Serves the kinds that the store is declared with.
+    release: pulumi.Resource | None = None
+    #: Where the API server's addresses lie: pods of operators read and write their own state there.
+    api_server_cidrs: Sequence[str] = ()
+    #: By caller: the topics that it produces to and consumes from.
+    topics: Mapping[str, ServiceTopics] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoreArgs(Generic[S]):
     """A store's settings, and what the rest of the program wires to it."""
 
@@ -89,9 +104,15 @@ class StoreArgs(Generic[S]):
     home: str
     #: Who may scrape its metrics, and at which port.
     scrapers: Sequence[tuple[Party, int]] = ()
+    #: Ports between pods of the mesh besides their own; see `network.mesh_ports`.
+    mesh_ports: Sequence[int] = ()
+    #: Annotations of its pods, for others that read them.
+    pod_annotations: Mapping[str, str] = field(default_factory=dict)
     #: The password of a managed endpoint. Mode `single` makes its own.
     password: pulumi.Input[str] | None = None
     priority_class: pulumi.Input[str] | None = None
+    #: In mode `operator`.
+    operator: OperatorArgs | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +148,9 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
 
     Mode `external`: Secret ``<store>-credentials``, and Service ``<store>-service`` as an alias of the managed host.
 
+    Mode `operator`: Service ``<store>-service``, Secret ``<store>-credentials`` or one for each caller,
+    NetworkPolicies, and what the subclass says.
+
     No PodDisruptionBudget: for one replica it either blocks every drain of the node for good, or does nothing.
     """
 
@@ -138,10 +162,10 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
     labels: Labels
     #: What consumers need to know.
     connection: Connection
+    #: By caller: the same, with credentials of its own where the store has users for each.
+    connections: Mapping[str, Connection]
     #: ``host:port`` as clients use it.
     endpoint: pulumi.Output[str]
-    #: Name of the Secret with the credentials.
-    credentials: pulumi.Output[str]
 
     def __init__(self, name: str, args: StoreArgs[S], opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(self.TOKEN, name, None, opts)
@@ -149,22 +173,33 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
         self.labels = replace(args.labels, app=name, component=self.COMPONENT)
         self._child = pulumi.ResourceOptions(parent=self)
         self.connection = self.connection_of(name, args.settings)
-        # One branch a mode. An operator's is a third one: the same Secret, Service names and Connection.
+        # Of every caller that has credentials of its own: what changes with them.
+        self._checksums: dict[str, pulumi.Output[str]] = {}
+        # One branch a mode: the same Service name and variables in each.
         match args.settings.mode:
             case StoreMode.SINGLE:
-                secret = self._single()
+                self._single()
             case StoreMode.EXTERNAL:
-                secret = self._external()
-        self.credentials = secret.metadata.apply(lambda metadata: str(metadata.name))
+                self._external()
+            case StoreMode.OPERATOR:
+                if args.operator is None:
+                    raise ValueError(f"{name}: mode operator needs an operator")
+                self._operator(args.operator)
+        self.connections = {
+            caller.name: replace(self.connection_of(name, args.settings, caller.name), checksum=checksum)
+            if (checksum := self._checksums.get(caller.name)) is not None
+            else self.connection
+            for caller in args.callers
+        }
         self.endpoint = pulumi.Output.from_input(f"{self.connection.host}:{self.connection.port}")
-        self.register_outputs({"endpoint": self.endpoint, "credentials": self.credentials})
+        self.register_outputs({"endpoint": self.endpoint})
 
     # What a store says about itself.
 
     @classmethod
     @abc.abstractmethod
-    def connection_of(cls, name: str, settings: S) -> Connection:
-        """How consumers reach the store, from the settings alone."""
+    def connection_of(cls, name: str, settings: S, caller: str | None = None) -> Connection:
+        """How consumers reach the store, from the settings alone; `caller` is one of them, where users differ."""
 
     @abc.abstractmethod
     def _files(self) -> dict[str, str]:
@@ -182,14 +217,17 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
     def _exporter(self) -> ExporterNeeds:
         """The metrics exporter, for those that want one."""
 
+    @abc.abstractmethod
+    def _operator(self, args: OperatorArgs) -> None:
+        """Mode `operator`: everything that is made."""
+
     # Modes.
 
-    def _single(self) -> Secret:
+    def _single(self) -> None:
         name, settings = self._name, self._settings
         generated = self._generated("password")
         secret = self._secret(generated.result)
-        # A digest of 190 random bits gives nothing away, and it has to stand in plain in the consumers' pod templates.
-        checksum = pulumi.Output.unsecret(generated.result.apply(lambda p: hashlib.sha256(p.encode()).hexdigest()))
+        checksum = checksum_of(generated)
         self.connection = replace(self.connection, checksum=checksum)
 
         files = self._files()
@@ -236,13 +274,12 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
                 custom_timeouts=TIMEOUTS,
             ),
         )
-        return secret
 
-    def _external(self) -> Secret:
+    def _external(self) -> None:
         external = self._settings.external
         if external is None or self._args.password is None:  # the settings' own validation has seen to the first
             raise ValueError(f"{self._name}: mode external needs an endpoint and a password")
-        secret = self._secret(self._args.password)
+        self._secret(self._args.password)
         Service(
             f"{self._name}-service",
             metadata=self._metadata(f"{self._name}-service", _AWAITED_ELSEWHERE),
@@ -253,7 +290,6 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
             ),
             opts=self._child,
         )
-        return secret
 
     # Parts.
 
@@ -267,19 +303,54 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
             opts=pulumi.ResourceOptions(parent=self, protect=self._settings.protect),
         )
 
-    def _secret(self, password: pulumi.Input[str]) -> Secret:
+    def _secret(self, password: pulumi.Input[str], type_: str = "Opaque") -> Secret:
         return Secret(
             f"{self._name}-credentials",
             metadata=self._metadata(f"{self._name}-credentials"),
-            type="Opaque",
+            type=type_,
             string_data={PASSWORD_KEY: password, **self._secret_data(password)},
             opts=self._child,
         )
 
+    def _credentials_of_callers(self, labels: Mapping[str, str] | None = None) -> dict[str, Secret]:
+        """Users of their own for the callers: by caller, a Secret with a generated password."""
+        found = {}
+        for caller in self._args.callers:
+            generated = self._generated(f"{caller.name}-password")
+            self._checksums[caller.name] = checksum_of(generated)
+            name = credentials_name(self._name, caller.name)
+            metadata = self._metadata(name)
+            metadata.labels = {**self.labels.metadata, **(labels or {})}
+            found[caller.name] = Secret(
+                name,
+                metadata=metadata,
+                type="kubernetes.io/basic-auth",
+                string_data={"username": caller.name, PASSWORD_KEY: generated.result},
+                opts=self._child,
+            )
+        return found
+
+    def _client_service(self, selector: Mapping[str, str]) -> Service:
+        """The name that clients know, for the pods that answer them in mode `operator`."""
+        port = self._settings.server_port
+        return Service(
+            f"{self._name}-service",
+            metadata=self._metadata(f"{self._name}-service", _AWAITED_ELSEWHERE),
+            spec=ServiceSpecArgs(
+                type="ClusterIP",
+                selector=dict(selector),
+                ports=[ServicePortArgs(name=self._name, port=port, target_port=port, protocol="TCP")],
+            ),
+            opts=self._child,
+        )
+
+    def _policy(self, name: str, spec: NetworkPolicySpecArgs) -> NetworkPolicy:
+        return NetworkPolicy(name, metadata=self._metadata(name), spec=spec, opts=self._child)
+
     def _network_policy(self) -> None:
         args = self._args
         ingress = [
-            *network.ingress_from(args.callers, [self._settings.server_port], args.home),
+            *network.ingress_from(args.callers, [self._settings.server_port, *args.mesh_ports], args.home),
             *network.ingress_of_scrapers(args.scrapers, args.home),
         ]
         NetworkPolicy(
@@ -314,7 +385,9 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
                 when_deleted="Retain", when_scaled="Retain"
             ),
             template=PodTemplateSpecArgs(
-                metadata=ObjectMetaArgs(labels=labels.metadata, annotations=dict(checksums)),
+                metadata=ObjectMetaArgs(
+                    labels=labels.metadata, annotations={**self._args.pod_annotations, **checksums}
+                ),
                 spec=PodSpecArgs(
                     service_account_name=self._name,
                     automount_service_account_token=False,
@@ -403,9 +476,15 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
 _AWAITED_ELSEWHERE = {"pulumi.com/skipAwait": "true"}
 
 
-def credentials_name(store: str) -> str:
-    """Name of the Secret of a store."""
-    return f"{store}-credentials"
+def checksum_of(generated: random.RandomPassword) -> pulumi.Output[str]:
+    """Changes with a password, and gives nothing of it away."""
+    # A digest of 190 random bits gives nothing away, and it has to stand in plain in the consumers' pod templates.
+    return pulumi.Output.unsecret(generated.result.apply(lambda p: hashlib.sha256(p.encode()).hexdigest()))
+
+
+def credentials_name(store: str, caller: str | None = None) -> str:
+    """Name of the Secret of a store, or of one of its callers where each has its own."""
+    return f"{store}-{caller}-credentials" if caller else f"{store}-credentials"
 
 
 def service_host(store: str) -> str:

@@ -458,7 +458,7 @@ def test_every_image_is_pinned_to_one_version(everything: Recording) -> None:
             {"kafka": {"resources": {k: {"cpu": "1", "memory": "512Mi"} for k in ("requests", "limits")}}},
             "limits.memory 512Mi is too little",
         ),
-        ({"redis": {"mode": "cluster"}}, "'single' or 'external'"),
+        ({"redis": {"mode": "cluster"}}, "'single', 'external' or 'operator'"),
         ({"redis": {"password": "hunter2"}}, "Extra inputs"),
     ],
 )

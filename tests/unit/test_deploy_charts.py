@@ -70,5 +70,5 @@ def test_an_environment_with_helm_releases_needs_the_cli_and_is_told_before_anyt
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     going_to(monkeypatch, local=False, cli=NoCli("no pulumi on PATH"))
-    with pytest.raises(UserError, match=r"kubecost\.enabled: found true, but Helm releases need the Pulumi CLI"):
+    with pytest.raises(UserError, match=r"kubecost: found a layer that is on, but Helm releases need the Pulumi CLI"):
         up.up("prod", "mine", CHECKOUT, lambda _line: None)
