@@ -39,7 +39,7 @@ def local_start(runtime: Literal["binary", "kind"]) -> None:
     from cloudmart.cluster.local import LocalCluster
 
     info = (cluster := LocalCluster()).start(say, runtime)
-    crds.install(cluster, say)
+    crds.install(cluster, say, wait=False)
     _show_cluster(info, runtime)
 
 
@@ -59,7 +59,7 @@ def local_reset(runtime: Literal["binary", "kind"]) -> None:
     from cloudmart.cluster.local import LocalCluster
 
     info = (cluster := LocalCluster()).reset(say, runtime)
-    crds.install(cluster, say)
+    crds.install(cluster, say, wait=False)
     _show_cluster(info, runtime)
 
 

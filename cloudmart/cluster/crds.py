@@ -7,6 +7,7 @@ cache; from then on no network is needed. ``docs/crds.md`` says which projects' 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -231,44 +232,59 @@ def definitions(directory: Path) -> Iterable[Json]:
         yield from _read(file)
 
 
-def install(cluster: LocalCluster, say: Progress) -> Sequence[str]:
+def install(cluster: LocalCluster, say: Progress, *, wait: bool = True) -> Sequence[str]:
     """Teaches a running local cluster the custom kinds, once; names of the projects whose kinds it does not know.
 
     What cannot be had is said, one line a project, and does not stop the others.
 
+    :param wait: until the kinds are served. The cluster takes some seconds for that after it has their definitions.
     :raises UserError: the cluster refuses one of the definitions or does not serve it in time.
     """
     record = cluster.directory / "crds.json"
     everything = [project.name for project in PROJECTS]
-    installed = _recorded(record)
-    if installed == everything:
+    known = _recorded(record)
+    if known.projects == everything and (known.served or not wait):
         return []
-    try:
-        directory = ensure(say)
-    except CrdsMissingError as error:
-        directory = folder()
-        for line in error.lines():
-            say(line)
+    directory = folder()
+    if known.projects != everything:
+        try:
+            directory = ensure(say)
+        except CrdsMissingError as error:
+            for line in error.lines():
+                say(line)
     there = [project for project in PROJECTS if _file(directory, project).is_file()]
-    new = [project for project in there if project.name not in installed]
+    new = [project for project in there if project.name not in known.projects]
     if new:
         say(f"custom kinds of {', '.join(project.title for project in new)}")
         with ThreadPoolExecutor(len(new)) as pool:
             list(pool.map(lambda project: _apply(cluster, project, say), new))
-        _wait_until_served(cluster, new)
-        content = json.dumps({"identity": identity(), "projects": [project.name for project in there]})
+        known = _Known([project.name for project in there], served=False)
+        known.write(record)
+    if wait and not known.served:
+        _wait_until_served(cluster, there)
+        _Known(known.projects, served=True).write(record)
+    return [name for name in everything if name not in known.projects]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a cluster has been taught, and whether it was seen to serve it."""
+
+    projects: Sequence[str]
+    served: bool
+
+    def write(self, record: Path) -> None:
         written = record.with_suffix(".tmp")
-        written.write_text(content)
+        written.write_text(json.dumps({"identity": identity(), "projects": self.projects, "served": self.served}))
         written.replace(record)
-    return [name for name in everything if name not in {project.name for project in there}]
 
 
-def _recorded(record: Path) -> list[str]:
-    try:
+def _recorded(record: Path) -> _Known:
+    with contextlib.suppress(OSError, ValueError, KeyError):
         found = json.loads(record.read_text())
-    except (OSError, ValueError):
-        return []
-    return list(found["projects"]) if found.get("identity") == identity() else []
+        if found["identity"] == identity():
+            return _Known(found["projects"], served=found["served"])
+    return _Known([], served=True)
 
 
 def _apply(cluster: LocalCluster, project: Project, say: Progress) -> None:
@@ -284,19 +300,23 @@ def _apply(cluster: LocalCluster, project: Project, say: Progress) -> None:
 
 def _wait_until_served(cluster: LocalCluster, projects: Sequence[Project]) -> None:
     # Sooner than `kubectl wait`, and it says as much: a kind is served once its definition is established.
-    wanted = {
-        (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"])
-        for project in projects
-        for crd in _read(_file(folder(), project))
-        for version in crd["spec"]["versions"]
-        if version["served"]
-    }
+    wanted: dict[str, set[str]] = {}
+    for project in projects:
+        for crd in _read(_file(folder(), project)):
+            for version in crd["spec"]["versions"]:
+                if version["served"]:
+                    kinds = wanted.setdefault(f"{crd['spec']['group']}/{version['name']}", set())
+                    kinds.add(crd["spec"]["names"]["kind"])
     deadline = time.monotonic() + _ESTABLISHED_SECONDS
-    while wanted := wanted - set(served(cluster.kubectl, {api_version for api_version, _ in wanted})):
-        if time.monotonic() > deadline:
-            names = ", ".join(sorted(f"{api_version} {kind}" for api_version, kind in wanted))
-            raise UserError(f"the local cluster does not serve within {_ESTABLISHED_SECONDS} s: {names}")
-        time.sleep(0.2)
+    # One at a time: the API server needs the processor for itself.
+    for api_version, kinds in wanted.items():
+        while left := kinds - {kind for _, kind in served(cluster.kubectl, [api_version])}:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"the local cluster does not serve {', '.join(sorted(left))} of {api_version} "
+                    f"within {_ESTABLISHED_SECONDS} s"
+                )
+            time.sleep(0.2)
 
 
 # --- fetching --------------------------------------------------------------------------------------------------------

@@ -7,13 +7,14 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from cloudmart.cluster import crds, toolchain
 from cloudmart.cluster.crds import CrdsMissingError, Project
+from cloudmart.cluster.local import LocalCluster
 from cloudmart.errors import UserError
 
 Json = Any
@@ -208,3 +209,88 @@ def test_a_maven_repository_without_encryption_is_refused(tmp_path: Path, monkey
     monkeypatch.setenv(crds.MAVEN_VARIABLE, "http://mirror.example")
     with pytest.raises(UserError, match="CLOUDMART_MAVEN_REPOSITORY: found an address that is not https"):
         crds._jar("api", tmp_path)
+
+
+class FakeCluster:
+    """Serves a kind as soon as its definition has been applied `after` questions ago."""
+
+    def __init__(self, directory: Path, after: int = 0) -> None:
+        self.directory, self.after = directory, after
+        directory.mkdir()
+        self.asked: list[tuple[str, ...]] = []
+        self.kinds: dict[str, str] = {}
+
+    def kubectl(self, *arguments: str, timeout: float = 0) -> str:
+        self.asked.append(arguments)
+        if arguments[0] == "apply":
+            (file,) = [a.removeprefix("--filename=") for a in arguments if a.startswith("--filename=")]
+            for crd in map(json.loads, Path(file).read_text().split("---\n")):
+                self.kinds[f"/apis/{crd['spec']['group']}/v1"] = crd["spec"]["names"]["kind"]
+            return ""
+        self.after -= 1
+        if arguments[-1] not in self.kinds or self.after >= 0:
+            raise UserError("Error from server (NotFound): the server could not find the requested resource")
+        kind = self.kinds[arguments[-1]]
+        return json.dumps({"resources": [{"name": kind.lower(), "kind": kind, "namespaced": True}]})
+
+
+def install(cluster: FakeCluster, said: list[str], *, wait: bool = True) -> list[str]:
+    return list(crds.install(cast(LocalCluster, cluster), said.append, wait=wait))
+
+
+def test_a_cluster_is_taught_once_and_waited_for_by_whoever_needs_the_kinds(go: Path, tmp_path: Path) -> None:
+    cluster, said = FakeCluster(tmp_path / "cluster", after=2), list[str]()
+    assert install(cluster, said, wait=False) == []
+    assert said[-1] == "custom kinds of Fruit, Strimzi"
+    assert {arguments[0] for arguments in cluster.asked} == {"apply"}
+    cluster.asked.clear()
+    assert install(cluster, said, wait=False) == []
+    assert cluster.asked == []
+    assert install(cluster, said) == []
+    assert {arguments[0] for arguments in cluster.asked} == {"get"}
+    assert cluster.after < 0
+    cluster.asked.clear()
+    assert install(cluster, said) == []
+    assert cluster.asked == []
+
+
+def test_a_cluster_learns_what_can_be_had_and_the_rest_later(
+    go: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_java() -> Iterable[Json]:
+        raise UserError("Java 21 or newer is needed; `make setup` installs one")
+
+    cluster, said = FakeCluster(tmp_path / "cluster"), list[str]()
+    generate = crds._generate_strimzi
+    monkeypatch.setattr(crds, "_generate_strimzi", no_java)
+    assert install(cluster, said) == ["strimzi"]
+    assert set(cluster.kinds.values()) == {"Apple"}
+    assert [line for line in said if "cannot be had" in line] == [
+        "custom kinds of Strimzi: Kafka cannot be had: Java 21 or newer is needed; `make setup` installs one"
+    ]
+    monkeypatch.setattr(crds, "_generate_strimzi", generate)
+    cluster.asked.clear()
+    assert install(cluster, said) == []
+    assert set(cluster.kinds.values()) == {"Apple", "Kafka"}
+    assert len([arguments for arguments in cluster.asked if arguments[0] == "apply"]) == 1
+
+
+def test_definitions_that_changed_are_taught_again_and_a_damaged_record_does_no_harm(
+    go: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, said = FakeCluster(tmp_path / "cluster"), list[str]()
+    install(cluster, said)
+    for spoil in (
+        lambda: monkeypatch.setattr(crds, "identity", lambda: "newer"),
+        lambda: (cluster.directory / "crds.json").write_text("{"),
+    ):
+        spoil()
+        cluster.asked.clear()
+        assert install(cluster, said) == []
+        assert len([arguments for arguments in cluster.asked if arguments[0] == "apply"]) == 2
+
+
+def test_kinds_that_never_come_are_named(go: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crds, "_ESTABLISHED_SECONDS", 0.1)
+    with pytest.raises(UserError, match=r"does not serve Apple of fruit\.example\.com/v1 within 0\.1 s"):
+        install(FakeCluster(tmp_path / "cluster", after=1000), [])
