@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import (
@@ -89,6 +89,12 @@ class MicroserviceArgs:
     placeholder_image: Image
     #: Who may scrape its metrics, and at which port.
     scrapers: Sequence[tuple[Party, int]] = ()
+    #: Ports between pods of the mesh besides their own; see `network.mesh_ports`.
+    mesh_ports: Sequence[int] = ()
+    #: Annotations of its pods, and labels and annotations of its Service, for others that read them.
+    pod_annotations: Mapping[str, str] = field(default_factory=dict)
+    service_labels: Mapping[str, str] = field(default_factory=dict)
+    service_annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 class Microservice(pulumi.ComponentResource):
@@ -140,7 +146,9 @@ class Microservice(pulumi.ComponentResource):
                     rolling_update=RollingUpdateDeploymentArgs(max_surge=f"{MAX_SURGE_PERCENT}%", max_unavailable=0),
                 ),
                 template=PodTemplateSpecArgs(
-                    metadata=ObjectMetaArgs(labels=labels.metadata, annotations=self._checksums()),
+                    metadata=ObjectMetaArgs(
+                        labels=labels.metadata, annotations={**args.pod_annotations, **self._checksums()}
+                    ),
                     spec=self._pod(account, config_map, page),
                 ),
             ),
@@ -154,7 +162,12 @@ class Microservice(pulumi.ComponentResource):
         Service(
             name,
             # The provider would wait ten seconds for endpoints that the Deployment's own wait has seen to already.
-            metadata=self._metadata(name, {"pulumi.com/skipAwait": "true"}),
+            metadata=ObjectMetaArgs(
+                name=name,
+                namespace=args.namespace,
+                labels=labels.metadata | dict(args.service_labels),
+                annotations={"pulumi.com/skipAwait": "true", **args.service_annotations},
+            ),
             spec=ServiceSpecArgs(
                 type="ClusterIP",
                 selector=labels.selector,
@@ -187,10 +200,10 @@ class Microservice(pulumi.ComponentResource):
                 pod_selector=LabelSelectorArgs(match_labels=labels.selector),
                 policy_types=["Ingress", "Egress"],
                 ingress=[
-                    *network.ingress_from(args.callers, [settings.container_port], args.home),
+                    *network.ingress_from(args.callers, [settings.container_port, *args.mesh_ports], args.home),
                     *network.ingress_of_scrapers(args.scrapers, args.home),
                 ],
-                egress=[network.egress_to(connection) for connection in args.connections],
+                egress=[network.egress_to(connection, args.mesh_ports) for connection in args.connections],
             ),
             opts=child,
         )

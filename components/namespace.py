@@ -24,7 +24,9 @@ from pulumi_kubernetes.networking.v1 import (
     NetworkPolicySpecArgs,
 )
 
+from cloudmart.settings.mesh import MeshSettings
 from cloudmart.settings.service import Cluster
+from components import network
 from components.labels import Labels
 
 PodSecurity: TypeAlias = Literal["restricted", "baseline", "privileged"]
@@ -45,6 +47,8 @@ class GuardedNamespaceArgs:
     pod_security: PodSecurity = "restricted"
     #: Labels besides those that every object carries, such as the mesh's.
     more_labels: Mapping[str, str] = field(default_factory=dict)
+    #: The mesh that the pods are in; None, or one that is off, for none.
+    mesh: MeshSettings | None = None
 
 
 class GuardedNamespace(pulumi.ComponentResource):
@@ -52,7 +56,7 @@ class GuardedNamespace(pulumi.ComponentResource):
 
     Namespace that enforces a Pod Security Standard (``restricted`` unless told otherwise), ResourceQuota
     ``<name>-quota``, LimitRange ``<name>-limits``, NetworkPolicies ``default-deny`` (both ways) and ``allow-dns``
-    (egress to the cluster's DNS).
+    (egress to the cluster's DNS); in the mesh ``allow-mesh``.
     """
 
     #: Name of the namespace; resources that use it wait for it.
@@ -68,11 +72,11 @@ class GuardedNamespace(pulumi.ComponentResource):
             # Pinned, so that an upgrade of the cluster does not tighten the rules under running workloads.
             for suffix, value in (("", args.pod_security), ("-version", version))
         }
+        mesh = args.mesh if args.mesh is not None and args.mesh.enabled else None
+        more_labels = dict(args.more_labels) | dict(mesh.member_labels if mesh else {})
         namespace = Namespace(
             name,
-            metadata=ObjectMetaArgs(
-                name=args.name, labels=args.labels.metadata | pod_security | dict(args.more_labels)
-            ),
+            metadata=ObjectMetaArgs(name=args.name, labels=args.labels.metadata | pod_security | more_labels),
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=args.retain),
         )
         self.namespace = namespace.metadata.apply(lambda metadata: str(metadata.name))
@@ -128,4 +132,8 @@ class GuardedNamespace(pulumi.ComponentResource):
             ),
             opts=child,
         )
+        if mesh:
+            NetworkPolicy(
+                f"{name}-allow-mesh", metadata=metadata("allow-mesh"), spec=network.membership(mesh), opts=child
+            )
         self.register_outputs({"namespace": self.namespace})

@@ -270,8 +270,8 @@ def _mesh(
     )
     authorization = Authorization(
         "authorization",
-        AuthorizationArgs(settings=settings, namespace=namespace.namespace, labels=shop),
-        pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[namespace, mesh])),
+        AuthorizationArgs(settings=settings, namespace=namespace.namespace, labels=shop, after=[namespace, mesh]),
+        child,
     )
     return [mesh, authorization]
 

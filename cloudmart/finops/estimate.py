@@ -32,11 +32,15 @@ DEFAULT_NODES = 3
 
 # Parts of charts that run on every node, by chart and key of the values.
 _DAEMON_SETS = {("kubecost", "networkCosts"), ("cost-analyzer", "networkCosts")}
+# Charts that are one DaemonSet as a whole.
+_DAEMON_CHARTS = {"cni", "ztunnel"}
 # Requests of these are no money: they come with the node.
 _FREE = ("ephemeral-storage", "hugepages-")
-# What Istio's injector gives the proxy beside each pod, unless annotations of the pod say otherwise:
-# `global.proxy.resources` of the istiod chart.
+# What Istio's injector gives the proxy beside each pod, unless annotations of the pod or the values of istiod's release
+# say otherwise: the default of `global.proxy.resources` in istiod's chart.
 _PROXY = {"cpu": "100m", "memory": "128Mi"}
+# Parts of charts that are no workloads but templates for others, by chart and key of the values.
+_TEMPLATES = {("istiod", "global")}
 _RELEASE = "kubernetes:helm.sh/v3:Release"
 _COMPONENT = "app.kubernetes.io/component"
 
@@ -246,6 +250,7 @@ class _Pricing:
                     target = _map(_map(resource.inputs, "spec"), "scaleTargetRef")
                     key = (_namespace(metadata), str(target.get("kind")), str(target.get("name")))
                     self._scalers[key] = resource
+        self._proxy = _proxy(self.resources)
         for resource in resources:
             if resource.is_kubernetes_object:
                 yield from self._object(resource)
@@ -345,7 +350,7 @@ class _Pricing:
             item: value
             for item, name in (("cpu", "proxyCPU"), ("memory", "proxyMemory"))
             if (value := annotations.get(f"sidecar.istio.io/{name}")) is not None
-        } or _PROXY
+        } or self._proxy
         proxy = {"name": "istio-proxy", "resources": {"requests": requests}}
         return {**spec, "containers": [*_list(spec, "containers"), proxy]}
 
@@ -410,8 +415,9 @@ class _Pricing:
         """The values that we declare, found by their shape; what a chart adds by its own defaults is not seen."""
         owner = self._release_owner(resource, ())
         self._services.setdefault(owner.service, owner)
-        chart = str(resource.inputs.get("chart") or "").rstrip("/").rpartition("/")[2]
-        yield from self._values(resource, owner, _map(resource.inputs, "values"), chart, Range.exactly(1))
+        chart = _chart(resource)
+        count = self._on_every_node() if chart in _DAEMON_CHARTS else Range.exactly(1)
+        yield from self._values(resource, owner, _map(resource.inputs, "values"), chart, count)
 
     def _release_owner(self, resource: Resource, labels: tuple[Mapping[str, Any], ...]) -> _Owner:
         namespace = str(resource.inputs.get("namespace") or "default")
@@ -452,7 +458,7 @@ class _Pricing:
                 size = self._amount(resource, "storage", values[key]) / GIB
                 yield self._line(owner, "storage", size, "GiB", count, self.prices.storage(None), [(at, size)])
         for key, value in values.items():
-            if isinstance(value, Mapping) and key != "resources":
+            if isinstance(value, Mapping) and key != "resources" and (chart, key) not in _TEMPLATES:
                 here = self._on_every_node if (chart, key) in _DAEMON_SETS and value.get("enabled") else None
                 yield from self._values(resource, owner, value, chart, here() if here else count, f"{at}.{key}")
 
@@ -526,6 +532,21 @@ class _Pricing:
             parts=tuple(parts or ()),
             scaler=scaler,
         )
+
+
+def _proxy(resources: Iterable[Resource]) -> Mapping[str, Any]:
+    """What the mesh's proxies request: as the release of istiod's chart says, else the chart's default."""
+    for resource in resources:
+        if resource.type == _RELEASE and _chart(resource) == "istiod":
+            proxy = _map(_map(_map(resource.inputs, "values"), "global"), "proxy")
+            if requests := _map(_map(proxy, "resources"), "requests"):
+                return requests
+    return _PROXY
+
+
+def _chart(release: Resource) -> str:
+    """The chart's name, from wherever it comes."""
+    return str(release.inputs.get("chart") or "").rstrip("/").rpartition("/")[2]
 
 
 def _chart_objects(release: Resource, rendered: Rendered) -> Iterator[Resource]:

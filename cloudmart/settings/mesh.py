@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar
 
 from cloudmart.settings.base import DnsLabel, HostName, Positive, Resources
 from cloudmart.settings.charts import ISTIO_BASE, ISTIO_CNI, ISTIOD, ZTUNNEL, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, amounts, workload
+
+#: Where proxies get their certificates and their configuration from istiod.
+CONTROL_PLANE_PORT = 15012
+#: Where ambient mode's proxies talk to each other: every connection of a pod, whatever its own port is.
+HBONE_PORT = 15008
+#: Labels of istiod's pods, set by its chart.
+ISTIOD_PODS: Mapping[str, str] = MappingProxyType({"app": "istiod"})
 
 
 class MeshMode(StrEnum):
@@ -50,6 +58,11 @@ class MeshSettings(Layer):
     def is_ambient(self) -> bool:
         """Whether proxies run on the nodes and not in the pods."""
         return self.mode is MeshMode.AMBIENT
+
+    @property
+    def member_labels(self) -> Mapping[str, str]:
+        """Labels of a namespace whose pods are in the mesh."""
+        return {"istio.io/dataplane-mode": "ambient"} if self.is_ambient else {"istio-injection": "enabled"}
 
     @property
     def charts(self) -> Mapping[str, Chart]:
