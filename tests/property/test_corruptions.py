@@ -18,6 +18,7 @@ from cloudmart.cli import main
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import HOME
 from cloudmart.settings import load
+from cloudmart.settings.model import Declaration
 from tests.property.strategies import bytes_, words
 
 FILES = ("catalog.yaml", "Pulumi.dev.yaml")
@@ -114,7 +115,7 @@ REQUIRED = [
     for path in PLACES["catalog.yaml"]
     if path
     in {
-        *((key,) for key in TREES["catalog.yaml"] if key != "externals"),
+        *((field.alias or name,) for name, field in Declaration.model_fields.items() if field.is_required()),
         ("namespace", "name"),
         ("namespace", "costCenter"),
         ("cluster", "kubernetesVersion"),

@@ -51,7 +51,9 @@ def _declared(stack: Stack) -> set[Flow]:
     return {
         (edge.caller, edge.target, "TCP", edge.port)
         for edge in stack.settings.edges
-        if edge.kind is not TargetKind.EXTERNAL and edge.purpose is Purpose.CALL
+        if edge.kind is not TargetKind.EXTERNAL
+        and edge.purpose is Purpose.CALL
+        and edge.caller in stack.settings.services
     }
 
 
