@@ -10,12 +10,32 @@ import pulumi
 
 from cloudmart.settings import GATEWAY, Criticality, Party, Settings
 from cloudmart.settings.data import StoreMode
-from components.data import DataLayer, DataLayerArgs
+from components import network
+from components.admission.native import NativePolicies, NativePoliciesArgs
+from components.authorization import (
+    Authorization,
+    AuthorizationArgs,
+    jwks_port,
+    pod_annotations,
+    service_annotations,
+    service_labels,
+)
+from components.data import DataLayer, DataLayerArgs, OperatorArgs
 from components.gateway import Gateway, GatewayArgs, Routes, RoutesArgs, Upstream
+from components.gitops import Delivered, GitOps, GitOpsArgs
 from components.kubecost import Kubecost, KubecostArgs
 from components.labels import Labels
+from components.mesh import Mesh, MeshArgs
 from components.microservice import Microservice, MicroserviceArgs
 from components.namespace import GuardedNamespace, GuardedNamespaceArgs
+from components.operators import (
+    CloudNativePg,
+    CloudNativePgArgs,
+    Strimzi,
+    StrimziArgs,
+    cloudnative_pg_party,
+    strimzi_party,
+)
 from components.priority import PriorityClasses, PriorityClassesArgs
 from components.quota import limit_range, quota
 from components.vertical_autoscaling import VerticalAutoscaling, VerticalAutoscalingArgs, Watched
@@ -40,8 +60,11 @@ class Platform(pulumi.ComponentResource):
     outputs: Mapping[str, Any]
 
     def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("cloudmart:platform:Platform", name, None, opts)
         settings = args.settings
+        delivered = Delivered()
+        if settings.gitops.enabled:
+            opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(transformations=[delivered.note]))
+        super().__init__("cloudmart:platform:Platform", name, None, opts)
         shop = Labels(
             app=settings.project,
             component="platform",
@@ -62,11 +85,16 @@ class Platform(pulumi.ComponentResource):
                 quota=quota(settings),
                 limit_range=limit_range(settings),
                 retain=settings.namespace.retain,
+                mesh=settings.mesh,
             ),
             child,
         )
-        # Quota, limits and the default deny stand before the first pod does.
-        guarded = pulumi.ResourceOptions(parent=self, depends_on=[namespace])
+        # Quota, limits, the default deny and, in the mesh, what injects proxies and tells them whom to let in: all of
+        # it stands before the first pod does.
+        guards = [namespace, *(_mesh(settings, shop, namespace, child) if settings.mesh.enabled else [])]
+        if settings.admission.enabled:
+            guards.append(_admission(settings, shop, child))
+        guarded = pulumi.ResourceOptions(parent=self, depends_on=guards)
 
         def parties_calling(target: str) -> list[Party]:
             return [settings.parties[caller] for caller in settings.callers_of(target)]
@@ -82,13 +110,16 @@ class Platform(pulumi.ComponentResource):
                 labels=shop,
                 callers={store: parties_calling(store) for store in settings.stores},
                 scrapers={store: scrapers_of(store) for store in settings.stores},
+                mesh_ports=network.mesh_ports(settings.mesh),
+                pod_annotations={store: pod_annotations(settings, store) for store in settings.stores},
                 home=settings.namespace.name,
                 # Whatever needs a store is down without it.
                 priority_class=priorities.names[Criticality.CRITICAL],
+                operators=_operators(settings, shop, namespace, child),
             ),
             guarded,
         )
-        wired = connections(settings, data.connections)
+        wired = connections(settings, data.connections_of_callers)
         services: dict[str, Microservice] = {}
         for service_name, service in settings.services.items():
             services[service_name] = Microservice(
@@ -108,6 +139,10 @@ class Platform(pulumi.ComponentResource):
                     connections=wired[service_name],
                     callers=parties_calling(service_name),
                     scrapers=scrapers_of(service_name),
+                    mesh_ports=network.mesh_ports(settings.mesh),
+                    pod_annotations=pod_annotations(settings, service_name),
+                    service_labels=service_labels(settings, service_name),
+                    service_annotations=service_annotations(settings, service_name),
                     home=settings.namespace.name,
                     priority_class=priorities.names[service.criticality],
                     placeholder_image=settings.placeholder_image,
@@ -145,6 +180,24 @@ class Platform(pulumi.ComponentResource):
                     cluster=settings.cluster,
                     labels=shop,
                     default_cluster_id=f"{settings.project}-{settings.stack}",
+                ),
+                child,
+            )
+        # Last: Argo CD may deliver what was made before it.
+        if settings.gitops.enabled:
+            GitOps(
+                "gitops",
+                GitOpsArgs(
+                    settings=settings.gitops,
+                    cluster=settings.cluster,
+                    labels=shop,
+                    project=settings.project,
+                    stack=settings.stack,
+                    home=settings.namespace.name,
+                    scaled=[name for name, service in settings.services.items() if service.autoscaling],
+                    delivered=delivered,
+                    # While it is away the shop runs on.
+                    priority_class=priorities.names[Criticality.STANDARD],
                 ),
                 child,
             )
@@ -191,6 +244,75 @@ class Platform(pulumi.ComponentResource):
             ),
             pulumi.ResourceOptions(parent=self, depends_on=[gateway]),
         )
+
+
+def _admission(settings: Settings, shop: Labels, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+    """What refuses objects that break a rule."""
+    return NativePolicies("admission", NativePoliciesArgs(settings=settings, labels=shop), opts)
+
+
+def _mesh(
+    settings: Settings, shop: Labels, namespace: GuardedNamespace, child: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
+    """The mesh, then who may call whom in it."""
+    identity, gateway, monitoring = settings.identity, settings.gateway, settings.monitoring
+    mesh = Mesh(
+        "mesh",
+        MeshArgs(
+            settings=settings.mesh,
+            cluster=settings.cluster,
+            labels=shop,
+            members=[settings.namespace.name, *([gateway.namespace] if gateway.enabled else [])],
+            scraper=monitoring.namespace if monitoring.enabled else None,
+            jwks_port=jwks_port(identity) if identity else None,
+        ),
+        child,
+    )
+    authorization = Authorization(
+        "authorization",
+        AuthorizationArgs(settings=settings, namespace=namespace.namespace, labels=shop, after=[namespace, mesh]),
+        child,
+    )
+    return [mesh, authorization]
+
+
+def _operators(
+    settings: Settings, shop: Labels, namespace: GuardedNamespace, child: pulumi.ResourceOptions
+) -> dict[str, OperatorArgs]:
+    """The operators that stores want, each with what its store needs to know of it."""
+    home, data, operators = settings.namespace.name, settings.data, settings.operators
+    # They watch the shop's namespace, and bind roles in it.
+    opts = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[namespace]))
+    made: dict[str, OperatorArgs] = {}
+    if data.postgres and data.postgres.mode is StoreMode.OPERATOR:
+        plugin = settings.guests.get("data.postgres.cluster.backup")
+        cloudnative_pg = CloudNativePg(
+            "cloudnative-pg",
+            CloudNativePgArgs(
+                settings=operators.cloudnative_pg, cluster=settings.cluster, labels=shop, home=home, backup=plugin
+            ),
+            opts,
+        )
+        made["postgres"] = OperatorArgs(
+            party=cloudnative_pg_party(operators.cloudnative_pg),
+            release=cloudnative_pg.ready,
+            api_server_cidrs=operators.api_server_cidrs,
+        )
+    if data.kafka and data.kafka.mode is StoreMode.OPERATOR:
+        strimzi = Strimzi(
+            "strimzi",
+            StrimziArgs(settings=operators.strimzi, cluster=settings.cluster, labels=shop, home=home),
+            opts,
+        )
+        made["kafka"] = OperatorArgs(
+            party=strimzi_party(operators.strimzi),
+            release=strimzi.ready,
+            api_server_cidrs=operators.api_server_cidrs,
+            topics={caller: settings.services[caller].topics for caller in settings.callers_of("kafka")},
+        )
+    if data.redis and data.redis.mode is StoreMode.OPERATOR:
+        made["redis"] = OperatorArgs()
+    return made
 
 
 def _outputs(
