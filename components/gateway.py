@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.core.v1 import Secret
@@ -21,6 +21,7 @@ from pulumi_kubernetes.yaml.v2 import ConfigFile
 from cloudmart.settings import Party, Service
 from cloudmart.settings.gateway import Cors, GatewaySettings, ServiceType
 from cloudmart.settings.identity import IdentitySettings
+from cloudmart.settings.mesh import MeshSettings
 from cloudmart.settings.service import HttpMethod, Route, RouteAuth
 from components import network
 from components.custom import CustomKind, CustomObject, Spec
@@ -62,10 +63,8 @@ class GatewayArgs(LayerArgs[GatewaySettings]):
     #: Who collects the proxy's metrics, and at which port of it.
     scrapers: Sequence[tuple[Party, int]] = ()
     priority_class: pulumi.Input[str]
-    #: Ports between pods of the mesh besides their own.
-    mesh_ports: Sequence[int] = ()
-    #: Labels of the namespace besides its own, such as the mesh's.
-    more_labels: Mapping[str, str] = field(default_factory=dict)
+    #: The mesh that its pods are in, where it is on.
+    mesh: MeshSettings
 
 
 class Gateway(ChartLayer):
@@ -93,7 +92,7 @@ class Gateway(ChartLayer):
             args.cluster,
             _network_policies(args),
             quota=_quota(settings),
-            more_labels=args.more_labels,
+            mesh=args.mesh,
         )
         definitions = []
         if settings.crds.install:
@@ -167,7 +166,7 @@ def _network_policies(args: GatewayArgs) -> dict[str, NetworkPolicySpecArgs]:
     controller = LabelSelectorArgs(match_labels=CONTROLLER_LABELS)
 
     def ports(number: int) -> list[NetworkPolicyPortArgs]:
-        return [port for each in (number, *args.mesh_ports) for port in network.tcp(each)]
+        return [port for each in (number, *network.mesh_ports(args.mesh)) for port in network.tcp(each)]
 
     def into(*rules: NetworkPolicyIngressRuleArgs) -> NetworkPolicySpecArgs:
         return NetworkPolicySpecArgs(pod_selector=proxy, policy_types=["Ingress"], ingress=rules)

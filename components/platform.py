@@ -27,6 +27,7 @@ from components.kubecost import Kubecost, KubecostArgs
 from components.labels import Labels
 from components.mesh import Mesh, MeshArgs
 from components.microservice import Microservice, MicroserviceArgs
+from components.monitoring.stack import Monitoring, MonitoringArgs
 from components.namespace import GuardedNamespace, GuardedNamespaceArgs
 from components.operators import (
     CloudNativePg,
@@ -201,7 +202,12 @@ class Platform(pulumi.ComponentResource):
                 ),
                 child,
             )
+        monitoring = None
+        if settings.monitoring.enabled:
+            monitoring = Monitoring("monitoring", MonitoringArgs(settings=settings, labels=shop), child)
         self.outputs = _outputs(settings, namespace, services, data, kubecost)
+        if monitoring:
+            self.outputs |= {"prometheusUrl": monitoring.prometheus_url, "grafanaUrl": monitoring.grafana_url}
         self.register_outputs({"outputs": self.outputs})
 
     def _gateway(
@@ -227,6 +233,7 @@ class Platform(pulumi.ComponentResource):
                 scrapers=[(settings.parties[edge.caller], edge.port) for edge in settings.scrapes_of(GATEWAY)],
                 # Nothing of the shop can be reached without it.
                 priority_class=priority_class,
+                mesh=settings.mesh,
             ),
             opts,
         )
