@@ -155,6 +155,13 @@ PROJECTS: Sequence[Project] = (
         },
     ),
     Project(
+        name="barman-cloud",
+        title="Barman Cloud plugin",
+        module="github.com/cloudnative-pg/plugin-barman-cloud",
+        files="config/crd/bases/*.yaml",
+        kinds={"barmancloud.cnpg.io": ("ObjectStore",)},
+    ),
+    Project(
         name="strimzi",
         title="Strimzi",
         kinds={"kafka.strimzi.io": ("Kafka", "KafkaNodePool", "KafkaRebalance", "KafkaTopic", "KafkaUser")},

@@ -10,6 +10,7 @@ require (
 	github.com/prometheus-operator/prometheus-operator v0.93.1
 	// The version that the chart of ARGO_CD installs.
 	github.com/argoproj/argo-cd/v3 v3.4.4
+	github.com/cloudnative-pg/plugin-barman-cloud v0.15.0
 	github.com/open-policy-agent/gatekeeper/v3 v3.23.1
 	istio.io/api v1.31.4
 	// The minor version that the chart of VERTICAL_POD_AUTOSCALER installs.
