@@ -9,12 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from cloudmart.cluster import crds
 from cloudmart.cluster.local import LocalCluster
 
 # The same fixtures as in the folder of the cluster's own tests; they make another cluster for this one.
-from tests.cluster.conftest import cluster, home, pytest_collection_finish  # noqa: F401
+from tests.cluster.conftest import cluster, home, pytest_collection_finish, say  # noqa: F401
 from tests.conftest import ROOT, copy_project
 from tests.pulumi.shop import Shop
+
+#: Which projects' definitions the real chart of each name brings, of those that can be had from registries.
+_KINDS_OF_CHARTS = {
+    "base": "istio",
+    "argo-cd": "argo-cd",
+    "gatekeeper": "gatekeeper",
+    "kube-prometheus-stack": "prometheus-operator",
+    "vertical-pod-autoscaler": "vpa",
+    "strimzi-kafka-operator": "strimzi",
+}
 
 _MISSING = shutil.which("pulumi") is None
 
@@ -25,6 +36,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.pulumi)
             item.add_marker(pytest.mark.skipif(_MISSING, reason="no pulumi on PATH"))
+
+
+def copy_charts(target: Path) -> None:
+    """The charts that stand in for the real ones, each with the definitions that the real one would bring."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(ROOT / "tests" / "charts", target)
+    definitions = crds.ensure(say)
+    for chart, project in _KINDS_OF_CHARTS.items():
+        (target / chart / "crds").mkdir(exist_ok=True)
+        shutil.copy(definitions / f"{project}.yaml", target / chart / "crds")
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +71,9 @@ def shop(cluster: LocalCluster, engine_home: None) -> Iterator[Shop]:  # noqa: F
     for old in ("state", "pulumi"):
         shutil.rmtree(cluster.root / ".local" / old, ignore_errors=True)
     project = copy_project(cluster.root)
-    shutil.copytree(ROOT / "tests" / "charts" / "kubecost", cluster.root / "charts" / "kubecost", dirs_exist_ok=True)
+    copy_charts(cluster.root / "charts")
     found = Shop(cluster, project)
-    found.use_own_chart()
+    found.use_own_charts()
     yield found
     for kind, names in (("namespace", ("cloudmart", "kubecost")),):
         cluster.kubectl("delete", kind, *names, "--ignore-not-found", timeout=120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import subprocess
@@ -11,11 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import up
-from cloudmart.settings import stacks
+from cloudmart.settings import load, stacks
 from tests.conftest import Project
 
 Json = Any
@@ -39,18 +38,12 @@ class Shop:
     said: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
 
-    def use_own_chart(self) -> None:
-        """Kubecost from the chart beside the project."""
-        chart = yaml.safe_load((self.project.root / "charts" / "kubecost" / "Chart.yaml").read_text())
-
-        def edit(config: Json) -> None:
-            config.setdefault("cloudmart:kubecost", {})["chart"] = {
-                "path": "charts/kubecost",
-                "version": chart["version"],
-            }
-
+    def use_own_charts(self) -> None:
+        """Every layer from its chart beside the project."""
         for stack in stacks(self.project.root):
-            self.project.config(stack, edit)
+            settings = load(stack, self.project.root)
+            for key, chart in settings.charts.items():
+                self.project.config(stack, functools.partial(_take, key=key, chart=chart.name))
 
     def up(self, stack: str) -> tuple[up.Deployed, list[str]]:
         """`cloudmart up` in this process; what it said."""
@@ -111,3 +104,12 @@ class Shop:
             for key, value in (item.get("data") or {}).items()
             if key != "username"
         }
+
+
+def _take(config: Json, *, key: str, chart: str) -> None:
+    """Writes into a stack's configuration that the chart of a layer is the one beside the project."""
+    top, *below = key.split(".")
+    part = config.setdefault(f"cloudmart:{top}", {})
+    for step in below:
+        part = part.setdefault(step, {})
+    part["path"] = f"charts/{chart}"
