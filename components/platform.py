@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,18 @@ from components.admission.native import NativePolicies, NativePoliciesArgs
 from components.authorization import (
     Authorization,
     AuthorizationArgs,
+    EntranceArgs,
+    EntranceAuthorization,
+    Waypoint,
     jwks_port,
     pod_annotations,
     service_annotations,
     service_labels,
+    waypoint_party,
 )
 from components.data import DataLayer, DataLayerArgs, OperatorArgs
 from components.gateway import Gateway, GatewayArgs, Routes, RoutesArgs, Upstream
+from components.gateway_values import ADMIN_PORT, CONTROLLER_LABELS, RELEASE, proxy_port
 from components.gitops import Delivered, GitOps, GitOpsArgs
 from components.kubecost import Kubecost, KubecostArgs
 from components.labels import Labels
@@ -92,7 +97,10 @@ class Platform(pulumi.ComponentResource):
         )
         # Quota, limits, the default deny and, in the mesh, what injects proxies and tells them whom to let in: all of
         # it stands before the first pod does.
-        guards = [namespace, *(_mesh(settings, shop, namespace, child) if settings.mesh.enabled else [])]
+        guards: list[pulumi.Resource] = [
+            namespace,
+            *(_mesh(settings, shop, namespace, child) if settings.mesh.enabled else []),
+        ]
         if settings.admission.enabled:
             guards.append(_admission(settings, shop, child))
         guarded = pulumi.ResourceOptions(parent=self, depends_on=guards)
@@ -171,7 +179,17 @@ class Platform(pulumi.ComponentResource):
                 child,
             )
         if settings.gateway.enabled:
-            self._gateway(settings, shop, namespace, priorities.names[Criticality.CRITICAL], guarded)
+            gateway = self._gateway(settings, shop, namespace, priorities.names[Criticality.CRITICAL], guarded)
+            if settings.mesh.enabled:
+                _entrance(settings, gateway, guards, child)
+            guards.append(gateway)
+        if settings.mesh.enabled and settings.mesh.is_ambient:
+            # After the gateway, which brings the definition of its kind.
+            Waypoint(
+                "waypoint",
+                AuthorizationArgs(settings=settings, namespace=namespace.namespace, labels=shop, after=guards),
+                child,
+            )
         kubecost = None
         if settings.kubecost.enabled:
             kubecost = Kubecost(
@@ -217,7 +235,7 @@ class Platform(pulumi.ComponentResource):
         namespace: GuardedNamespace,
         priority_class: pulumi.Input[str],
         opts: pulumi.ResourceOptions,
-    ) -> None:
+    ) -> Gateway:
         """The entrance, then the routes through it."""
         gateway = Gateway(
             "gateway",
@@ -228,7 +246,14 @@ class Platform(pulumi.ComponentResource):
                 project=settings.project,
                 home=settings.namespace.name,
                 upstreams=[
-                    Upstream(party=settings.parties[edge.target], port=edge.port) for edge in settings.needs_of(GATEWAY)
+                    *(
+                        Upstream(party=settings.parties[edge.target], port=edge.port)
+                        for edge in settings.needs_of(GATEWAY)
+                    ),
+                    *(
+                        Upstream(party=waypoint_party(settings), port=port)
+                        for port in network.mesh_ports(settings.mesh)
+                    ),
                 ],
                 scrapers=[(settings.parties[edge.caller], edge.port) for edge in settings.scrapes_of(GATEWAY)],
                 # Nothing of the shop can be reached without it.
@@ -251,6 +276,7 @@ class Platform(pulumi.ComponentResource):
             ),
             pulumi.ResourceOptions(parent=self, depends_on=[gateway]),
         )
+        return gateway
 
 
 def _admission(settings: Settings, shop: Labels, opts: pulumi.ResourceOptions) -> pulumi.Resource:
@@ -281,6 +307,30 @@ def _mesh(
         child,
     )
     return [mesh, authorization]
+
+
+def _entrance(
+    settings: Settings, gateway: Gateway, mesh: Sequence[pulumi.Resource], child: pulumi.ResourceOptions
+) -> None:
+    """The gateway as a part of the mesh: everybody may come to its public port, and it goes where the routes lead."""
+    EntranceAuthorization(
+        "entrance",
+        EntranceArgs(
+            settings=settings,
+            namespace=gateway.namespace,
+            labels=gateway.labels,
+            after=[*mesh, gateway],
+            public_ports=[proxy_port(settings.gateway)],
+            controller=Party(
+                name="controller",
+                namespace=settings.gateway.namespace,
+                pod_labels=CONTROLLER_LABELS,
+                service_account=f"{RELEASE}-controller",
+            ),
+            admin_port=ADMIN_PORT,
+        ),
+        child,
+    )
 
 
 def _operators(

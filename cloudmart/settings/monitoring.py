@@ -34,7 +34,9 @@ class MonitoringWorkloads(Model):
     #: Replicas scrape and store everything each for itself.
     prometheus: Stored = Stored(requests=amounts("250m", "1Gi"), limits=amounts("1", "2Gi"), storage=Bytes("20Gi"))
     alertmanager: Stored = Stored(requests=amounts("20m", "64Mi"), limits=amounts("80m", "128Mi"), storage=Bytes("1Gi"))
-    grafana: Stored = Stored(requests=amounts("100m", "256Mi"), limits=amounts("400m", "512Mi"), storage=Bytes("2Gi"))
+    #: One pod without a volume: data sources, dashboards and the password come from the program, and what people change
+    #: by hand is gone with the pod.
+    grafana: Resources = Resources(requests=amounts("100m", "256Mi"), limits=amounts("400m", "512Mi"))
     operator: Workload = workload(requests=("50m", "128Mi"), limits=("200m", "256Mi"))
     kube_state_metrics: Workload = workload(requests=("50m", "128Mi"), limits=("200m", "256Mi"))
     #: Beside Prometheus, Alertmanager and Grafana: tells them of changed configuration.
@@ -79,10 +81,8 @@ class MonitoringSettings(Layer):
     #: Secret in the monitoring's namespace with the key ``alertmanager.yaml``: who is told of which alert. Without it
     #: alerts are seen in Alertmanager and Grafana, and nobody is told.
     receivers_secret: DnsLabel | None = None
-    #: Where the runbooks are read; alerts link to their sections.
-    runbooks: Annotated[str, Strict(), Field(pattern=r"^https?://[^\s#]+$", max_length=500)] = (
-        "https://github.com/cloudmart/cloudmart/blob/main/docs/runbooks.md"
-    )
+    #: Where people read the runbooks: a path of the repository, or a URL. Alerts name their section of it.
+    runbooks: Annotated[str, Strict(), Field(pattern=r"^[^\s#]+$", max_length=500)] = "docs/runbooks.md"
     #: A service's own `slo` wins.
     objectives: Objectives = Objectives()
     #: An hour's cost is unusual when it is so many percent above that of the last seven days, and above the same hour
@@ -102,26 +102,26 @@ class MonitoringSettings(Layer):
     def workloads(self) -> Mapping[str, Workload]:
         parts = self.components
 
-        def beside(of: Workload) -> Workload:
-            return Workload(**parts.reloader.model_dump(), replicas=of.replicas)
+        def pods(of: Resources, replicas: int = 1) -> Workload:
+            return Workload(requests=of.requests, limits=of.limits, replicas=replicas)
 
         found: dict[str, Workload] = {
             "prometheus": parts.prometheus,
             "alertmanager": parts.alertmanager,
-            "grafana": parts.grafana,
+            "grafana": pods(parts.grafana),
             "operator": parts.operator,
             "kubeStateMetrics": parts.kube_state_metrics,
-            "prometheusReloader": beside(parts.prometheus),
-            "alertmanagerReloader": beside(parts.alertmanager),
-            "grafanaSidecar": beside(parts.grafana),
-            "hooks": Workload(**parts.hooks.model_dump()),
+            "prometheusReloader": pods(parts.reloader, parts.prometheus.replicas),
+            "alertmanagerReloader": pods(parts.reloader, parts.alertmanager.replicas),
+            "grafanaSidecar": pods(parts.reloader),
+            "hooks": pods(parts.hooks),
         }
         return found | ({"metricsServer": self.metrics_server.server} if self.metrics_server.enabled else {})
 
     @property
     def claims(self) -> tuple[Bytes, ...]:
         """The size of every volume claim."""
-        stored = (self.components.prometheus, self.components.alertmanager, self.components.grafana)
+        stored = (self.components.prometheus, self.components.alertmanager)
         return tuple(part.storage for part in stored for _ in range(part.replicas))
 
     def objective_of(self, service: Service) -> Objective:

@@ -1,0 +1,66 @@
+"""What Prometheus scrapes of the shop and of its platform: one PodMonitor for each edge of purpose `scrape`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cloudmart.settings import Edge, Purpose, Settings
+from cloudmart.settings.mesh import ISTIOD_PODS
+from cloudmart.settings.model import PROXY_METRICS_PORT
+from components.mesh_values import ISTIOD, ISTIOD_METRICS_PORT
+from components.specs.prometheus import Namespaces, PodEndpoint, PodMonitorSpec, Relabeling, Selector
+
+#: The container of the mesh's proxy, and where it answers: with its own metrics, and with those of the pod's container
+#: that the annotations `prometheus.io/…` name.
+_PROXY, _PROXY_PATH = "istio-proxy", "/stats/prometheus"
+_PATH = "/metrics"
+
+
+def monitors(settings: Settings) -> Mapping[str, PodMonitorSpec]:
+    """By name of what is scraped: all edges of that purpose, and the mesh's control plane."""
+    found = {edge.target: _monitor(settings, edge) for edge in settings.edges if edge.purpose is Purpose.SCRAPE}
+    if settings.mesh.enabled:
+        found[ISTIOD] = _pods(
+            ISTIOD_PODS,
+            settings.mesh.namespace,
+            PodEndpoint(port_number=ISTIOD_METRICS_PORT, path=_PATH, relabelings=(_job(ISTIOD),)),
+        )
+    return found
+
+
+def _job(name: str) -> Relabeling:
+    """By the name that people know, not by that of the monitor."""
+    return Relabeling(target_label="job", replacement=name)
+
+
+def _pods(labels: Mapping[str, str], namespace: str, endpoint: PodEndpoint) -> PodMonitorSpec:
+    return PodMonitorSpec(
+        selector=Selector(match_labels=labels),
+        namespace_selector=Namespaces(match_names=[namespace]),
+        pod_metrics_endpoints=[endpoint],
+    )
+
+
+def _monitor(settings: Settings, edge: Edge) -> PodMonitorSpec:
+    party = settings.parties[edge.target]
+    job = _job(edge.target)
+    if edge.port == PROXY_METRICS_PORT:
+        endpoint = PodEndpoint(
+            path=_PROXY_PATH,
+            relabelings=(
+                # The pod declares no such port: of its targets the proxy's is kept, at another port.
+                Relabeling(action="keep", source_labels=["__meta_kubernetes_pod_container_name"], regex=_PROXY),
+                Relabeling(
+                    source_labels=["__address__"],
+                    regex=r"(.+):\d+",
+                    target_label="__address__",
+                    replacement=f"$1:{PROXY_METRICS_PORT}",
+                ),
+                job,
+            ),
+        )
+    else:
+        service = settings.services.get(edge.target)
+        path = service.metrics.path if service and service.metrics else _PATH
+        endpoint = PodEndpoint(port_number=edge.port, path=path, relabelings=(job,))
+    return _pods(party.pod_labels, party.namespace, endpoint)

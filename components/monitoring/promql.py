@@ -1,0 +1,44 @@
+"""Pieces of rules that more than one set of them needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from components.specs.prometheus import Rule
+
+
+def number(value: Decimal | int) -> str:
+    """As PromQL reads it: all digits, no exponent."""
+    text = f"{Decimal(value):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def record(name: str, expr: str, **labels: str) -> Rule:
+    """A recording rule."""
+    return Rule(record=name, expr=expr, labels=labels or None)
+
+
+def alert(
+    name: str,
+    expr: str,
+    *,
+    wait: str,
+    severity: str,
+    labels: Mapping[str, str],
+    summary: str,
+    description: str,
+    runbooks: str,
+) -> Rule:
+    """An alert that fires when `expr` holds for `wait`. Its runbook is the section of its name."""
+    return Rule(
+        alert=name,
+        expr=expr,
+        for_=wait,
+        labels={"severity": severity, **labels},
+        annotations={
+            "summary": summary,
+            "description": description,
+            "runbook_url": f"{runbooks}#{name.lower()}",
+        },
+    )
