@@ -9,6 +9,7 @@ from itertools import permutations
 from typing import Any, TypeAlias
 
 from cloudmart.settings import Settings
+from cloudmart.settings.data import StoreMode
 from cloudmart.settings.model import GATEWAY, PROMETHEUS
 from tests.evaluators.authorization import Verdict, Waypoint, Workload, decide
 from tests.evaluators.authorization_rules import Http, Request, Token
@@ -27,6 +28,14 @@ HBONE = 15008
 #: Ports of a sidecar itself; it does not judge who comes to them:
 #: https://istio.io/latest/docs/ops/deployment/application-requirements/
 SIDECARS_OWN = (15020, 15021, 15090)
+
+#: Labels that operators put on pods by themselves, as far as the shop's policies ask for them: of the pods that clients
+#: connect to, and of those behind them.
+_OPERATORS_LABELS = {"kafka": {"strimzi.io/name": "kafka-kafka", "strimzi.io/kind": "Kafka"}}
+_INNER_LABELS = {
+    "postgres": {"cnpg.io/cluster": "postgres", "cnpg.io/podRole": "instance", "cnpg.io/instanceRole": "primary"},
+    "redis": {"app": "redis", "release": "redis"},
+}
 
 #: What is open and not declared, and what is declared and closed.
 Differences: TypeAlias = dict[str, list[tuple[Any, ...]]]
@@ -67,12 +76,24 @@ class Shop:
                 for pod in self.network.pods
                 if pod.namespace == party.namespace and party.pod_labels.items() <= pod.labels.items()
             ]
-            if party.namespace != self.settings.namespace.name:
-                # A chart makes the pods; that they have these labels is held with the chart.
-                assert not rendered
-                rendered = [Pod(name, party.namespace, party.pod_labels, service_account=party.service_account)]
+            if not rendered and (party.namespace != self.settings.namespace.name or name in self._operated):
+                # A chart or an operator makes the pods; that they have the party's labels is held with those.
+                labels = {**party.pod_labels, **_OPERATORS_LABELS.get(name, {})}
+                rendered = [Pod(name, party.namespace, labels, service_account=party.service_account)]
             (found[name],) = rendered
         return found
+
+    @cached_property
+    def inner_pods(self) -> dict[str, Pod]:
+        """Pods of stores in mode `operator` behind those that clients connect to."""
+        home = self.settings.namespace.name
+        return {
+            f"{name} within": Pod(name, home, _INNER_LABELS[name]) for name in self._operated & _INNER_LABELS.keys()
+        }
+
+    @property
+    def _operated(self) -> set[str]:
+        return {name for name in self.settings.stores if getattr(self.settings.data, name).mode is StoreMode.OPERATOR}
 
     @cached_property
     def declared(self) -> set[Pair]:
@@ -157,11 +178,16 @@ def network_off_by(shop: Shop) -> Differences:
     tried = set(shop.tried) - harmless
     if hops := {end for pair in wanted for end in pair[:2]} - ends.keys():
         (name,) = hops
-        labels = {"gateway.networking.k8s.io/gateway-name": name}
-        ends[name] = Pod(name, shop.settings.namespace.name, labels)
+        (gateway,) = [found for found in shop.of("Gateway") if found["metadata"]["name"] == name]
+        labels = {**gateway["spec"]["infrastructure"]["labels"], "gateway.networking.k8s.io/gateway-name": name}
+        ends[name] = Pod(name, gateway["metadata"]["namespace"], labels)
         # Behind it the direct way may be open too: the workload takes nothing but what comes from the waypoint.
         tried -= {(caller, target, HBONE) for caller, target, _ in harmless if shop.is_meshed(target)}
         tried |= {pair for end in shop.pods for pair in ((end, name, HBONE), (name, end, HBONE))}
+    # Nobody goes past what a store shows to its clients.
+    ends |= shop.inner_pods
+    strangers = {*shop.settings.services, GATEWAY, OUTSIDE}
+    tried |= {(caller, inner, port) for caller, _, port in tried for inner in shop.inner_pods if caller in strangers}
     halves = ((shop.network.lets_out, 0, "leaves"), (shop.network.lets_in, 1, "enters"))
     found = {
         (half, *pair)
