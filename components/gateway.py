@@ -166,7 +166,7 @@ def _network_policies(args: GatewayArgs) -> dict[str, NetworkPolicySpecArgs]:
     controller = LabelSelectorArgs(match_labels=CONTROLLER_LABELS)
 
     def ports(number: int) -> list[NetworkPolicyPortArgs]:
-        return [port for each in (number, *network.mesh_ports(args.mesh)) for port in network.tcp(each)]
+        return [port for each in dict.fromkeys((number, *network.mesh_ports(args.mesh))) for port in network.tcp(each)]
 
     def into(*rules: NetworkPolicyIngressRuleArgs) -> NetworkPolicySpecArgs:
         return NetworkPolicySpecArgs(pod_selector=proxy, policy_types=["Ingress"], ingress=rules)

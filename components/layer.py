@@ -92,6 +92,18 @@ def layer_quota(
     }
 
 
+def with_proxies(hard: Mapping[str, str], mesh: MeshSettings | None) -> dict[str, str]:
+    """The same with room for a proxy of the mesh in every pod, where it puts one there."""
+    if mesh is None or not mesh.enabled or mesh.is_ambient:
+        return dict(hard)
+    pods, found = int(hard["pods"]), dict(hard)
+    for kind in ("requests", "limits"):
+        amounts = getattr(mesh.proxy, kind)
+        found[f"{kind}.cpu"] = str(Cpu.of(Cpu(hard[f"{kind}.cpu"]).cores + pods * amounts.cpu.cores))
+        found[f"{kind}.memory"] = str(Bytes.of(Bytes(hard[f"{kind}.memory"]).bytes + pods * amounts.memory.bytes))
+    return found
+
+
 def within() -> NetworkPolicySpecArgs:
     """The namespace's own pods may talk to each other."""
     everybody = LabelSelectorArgs()
@@ -153,7 +165,7 @@ class ChartLayer(pulumi.ComponentResource, abc.ABC):
                 name=settings.namespace,
                 labels=labels,
                 cluster=cluster,
-                quota=layer_quota(settings.workloads) if quota is None else quota,
+                quota=with_proxies(layer_quota(settings.workloads) if quota is None else quota, mesh),
                 limit_range=SMALL,
                 pod_security=pod_security,
                 more_labels=more_labels or {},

@@ -103,7 +103,7 @@ class Platform(pulumi.ComponentResource):
         ]
         if settings.admission.enabled:
             guards.append(_admission(settings, shop, child))
-        guarded = pulumi.ResourceOptions(parent=self, depends_on=guards)
+        guarded = pulumi.ResourceOptions(parent=self, depends_on=list(guards))
 
         def parties_calling(target: str) -> list[Party]:
             return [settings.parties[caller] for caller in settings.callers_of(target)]
@@ -182,7 +182,7 @@ class Platform(pulumi.ComponentResource):
             gateway = self._gateway(settings, shop, namespace, priorities.names[Criticality.CRITICAL], guarded)
             if settings.mesh.enabled:
                 _entrance(settings, gateway, guards, child)
-            guards.append(gateway)
+            guards = [*guards, gateway]
         if settings.mesh.enabled and settings.mesh.is_ambient:
             # After the gateway, which brings the definition of its kind.
             Waypoint(
