@@ -57,6 +57,13 @@ _CHARTS: dict[str, list[Any]] = {
         _component("prometheus.alertmanager", on=False),
     ],
     "vertical-pod-autoscaler": [_component(path) for path in ("recommender", "updater", "admissionController")],
+    "argo-cd": [
+        {"resources": "controller.resources", "switches": {}},
+        {"resources": "repoServer.resources", "switches": {}},
+        {"resources": "server.resources", "switches": {}},
+        {"resources": "applicationSet.resources", "switches": {}},
+        *(_component(path) for path in ("redis", "redisSecretInit", "dex", "notifications")),
+    ],
 }
 
 

@@ -304,9 +304,9 @@ def test_the_values_that_the_component_makes_request_everything(chart: dict[str,
 
 
 def test_the_table_of_charts_is_configurable_and_other_charts_are_left_alone() -> None:
-    assert broken("helm-requests", release("argo-cd").with_("values", {})) == []
-    table = {"argo-cd": [{"resources": "server.resources", "switches": {}}]}
-    assert len(broken("helm-requests", release("argo-cd").with_("values", {}), charts=table)) == 1
+    assert broken("helm-requests", release("podinfo").with_("values", {})) == []
+    table = {"podinfo": [{"resources": "server.resources", "switches": {}}]}
+    assert len(broken("helm-requests", release("podinfo").with_("values", {}), charts=table)) == 1
     assert broken("helm-requests", release().with_("valueYamlFiles", [{}]).with_("values", {})) == []
 
 
