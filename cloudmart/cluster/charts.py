@@ -45,6 +45,23 @@ def check_chart(chart: Chart, root: Path, *, key: str, source: str = "chart", ti
         )
 
 
+def check_manifest(source: str, root: Path, *, key: str, timeout: float = _SECONDS) -> None:
+    """Raise :class:`ChartUnreachable` unless a manifest can be had from its URL or path, which `key` configures."""
+    problem = None
+    if "://" not in source:
+        if not (root / source).is_file():
+            problem = f"{root / source} is not there"
+    else:
+        try:
+            with requests.get(source, timeout=timeout, stream=True) as response:
+                if not response.ok:
+                    problem = f"{source} answers {response.status_code} {response.reason}"
+        except requests.RequestException as error:
+            problem = f"{source} does not answer ({_reason(error)})"
+    if problem:
+        raise ChartUnreachable(f"manifest {key}: {problem}; set it to a mirror or to a local copy")
+
+
 def _repository(chart: Chart, root: Path, timeout: float) -> str | None:
     del root
     url = f"{chart.repo.rstrip('/')}/index.yaml"

@@ -273,6 +273,11 @@ def install(cluster: LocalCluster, say: Progress, *, wait: bool = True) -> Seque
     return [name for name in everything if name not in known.projects]
 
 
+def taught(cluster: LocalCluster) -> Sequence[str]:
+    """Names of the projects whose kinds :func:`install` has taught a cluster."""
+    return _recorded(cluster.directory / "crds.json").projects
+
+
 @dataclass(frozen=True)
 class _Known:
     """What a cluster has been taught, and whether it was seen to serve it."""

@@ -12,7 +12,7 @@ from typing import Any
 from pulumi import automation
 
 from cloudmart.cluster import crds, toolchain
-from cloudmart.cluster.charts import ChartUnreachable, check_chart
+from cloudmart.cluster.charts import ChartUnreachable, check_chart, check_manifest
 from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import applyset, kinds
@@ -20,6 +20,7 @@ from cloudmart.deploy.engine import Engine, NoCli, find_cli
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Recording, record
 from cloudmart.settings import Settings, load
+from cloudmart.settings.gateway import ServiceType
 
 Progress = Callable[[str], None]
 
@@ -159,25 +160,44 @@ def _left_out(
     Only on the local cluster: an environment without one of its layers is not what was asked for, so there it is an
     error.
     """
-    overrides: dict[str, dict[str, Any]] = {}
+    overrides = _instead(settings, root, progress) if target.local else {}
     for key, layer in {**settings.layers, **settings.guests}.items():
-        for source, chart in layer.charts.items():
-            try:
+        given = overrides.get(f"cloudmart:{key}", {})
+        try:
+            for source, chart in layer.charts.items():
                 if isinstance(cli, NoCli):
                     raise ChartUnreachable(f"chart {chart}: Helm releases need the Pulumi CLI")
                 check_chart(chart, root, key=f"cloudmart:{key}", source=source)
-            except ChartUnreachable as error:
-                if not target.local and isinstance(cli, NoCli):
-                    raise UserError(
-                        f"Pulumi.{settings.stack}.yaml: config.cloudmart:{key}: found a layer that is on, but Helm "
-                        f"releases need the Pulumi CLI ({cli.reason}); install it, or switch the layer off"
-                    ) from None
-                if not target.local:
-                    raise
-                progress(f"{key} is left out: {error}")
-                _merge(overrides, {f"cloudmart:{top}": part for top, part in Settings.without(key).items()})
-                break
+            for source, place in layer.manifests.items():
+                if source.partition(".")[0] not in given:
+                    check_manifest(place, root, key=f"cloudmart:{key}.{source}")
+        except ChartUnreachable as error:
+            if not target.local and isinstance(cli, NoCli):
+                raise UserError(
+                    f"Pulumi.{settings.stack}.yaml: config.cloudmart:{key}: found a layer that is on, but Helm "
+                    f"releases need the Pulumi CLI ({cli.reason}); install it, or switch the layer off"
+                ) from None
+            if not target.local:
+                raise
+            progress(f"{key} is left out: {error}")
+            _merge(overrides, {f"cloudmart:{top}": part for top, part in Settings.without(key).items()})
     return overrides
+
+
+def _instead(settings: Settings, root: Path, progress: Progress) -> dict[str, dict[str, Any]]:
+    """Overrides for what the local cluster has in another way: nobody gives it a load balancer, and the Gateway API's
+    definitions are those that it knows already, or that a registry has given."""
+    gateway = settings.gateway
+    found: dict[str, Any] = {}
+    if gateway.enabled and gateway.service.type is ServiceType.LOAD_BALANCER:
+        progress("gateway: the local cluster has no load balancers; its Service is one of type ClusterIP")
+        found["service"] = {"type": ServiceType.CLUSTER_IP.value}
+    if gateway.enabled and gateway.crds.install:
+        if "gateway-api" in crds.taught(LocalCluster(root)):
+            found["crds"] = {"install": False}
+        elif (file := crds.folder() / "gateway-api.yaml").is_file():
+            found["crds"] = {"source": str(file)}
+    return {"cloudmart:gateway": found} if found else {}
 
 
 def _merge(into: dict[str, Any], over: Mapping[str, Any]) -> None:
