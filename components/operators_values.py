@@ -18,7 +18,8 @@ def cloudnative_pg_values(settings: CloudNativePgSettings, home: str, labels: Ma
     """
     return {
         "replicaCount": settings.operator.replicas,
-        "config": {"clusterWide": True, "data": {"WATCH_NAMESPACE": home}},
+        # Of the environment, not of the chart's ConfigMap: the operator decides what to watch before it reads that.
+        "additionalEnv": [{"name": "WATCH_NAMESPACE", "value": home}],
         "resources": resources(settings.operator),
         "podLabels": cost_labels(labels),
     }
