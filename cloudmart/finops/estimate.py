@@ -17,7 +17,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from cloudmart.finops import operated
 from cloudmart.finops import prices as price_books
 from cloudmart.finops.helm import Charts, Rendered
 from cloudmart.finops.prices import HOURS_PER_MONTH, PriceBook, Rate
@@ -226,24 +225,6 @@ class _ChartObject:
         return f"{self.release.name}: {self.inputs.get('kind')} {_map(self.inputs, 'metadata').get('name')}"
 
 
-@dataclass(frozen=True)
-class _Operated:
-    """A workload that an operator makes of an object."""
-
-    object: Resource
-    inputs: Mapping[str, Any]
-    type: str = ""
-    is_kubernetes_object: bool = True
-
-    @property
-    def urn(self) -> str:
-        return self.object.urn
-
-    @property
-    def name(self) -> str:
-        return self.object.name
-
-
 @dataclass
 class _Pricing:
     resources: list[Resource]
@@ -260,11 +241,6 @@ class _Pricing:
         self._rates: dict[tuple[str, str | None], Rate] = {}
         self._services: dict[str, _Owner] = {}
         self._scaled: set[str] = set()
-        self._referred = {
-            (str(of.inputs.get("kind")), _namespace(metadata), str(metadata.get("name"))): of.inputs
-            for of in self.resources
-            if of.is_kubernetes_object and (metadata := _map(of.inputs, "metadata"))
-        }
         resources = [part for resource in self.resources for part in self._parts(resource)]
         for resource in resources:
             if resource.is_kubernetes_object:
@@ -287,10 +263,9 @@ class _Pricing:
                 self.notes.append(f"load of {service}: not counted, no autoscaler scales it")
 
     def _parts(self, resource: Resource) -> Iterator[Resource]:
-        """The resource itself, or the objects that its chart or its operator makes."""
+        """The resource itself, or the objects that its chart makes."""
         if resource.type != _RELEASE:
-            made = operated.workloads(resource.inputs, self._referred) if resource.is_kubernetes_object else None
-            yield from [resource] if made is None else (_Operated(resource, item) for item in made)
+            yield resource
             return
         found = self.charts.render(resource.name, resource.inputs) if self.charts else "no charts are rendered here"
         if isinstance(found, str):
@@ -439,7 +414,7 @@ class _Pricing:
 
     def _release(self, resource: Resource) -> Iterator[Line]:
         """The values that we declare, found by their shape; what a chart adds by its own defaults is not seen."""
-        owner = self._release_owner(resource, (_map(_map(resource.inputs, "values"), "labels"),))
+        owner = self._release_owner(resource, ())
         self._services.setdefault(owner.service, owner)
         chart = _chart(resource)
         count = self._on_every_node() if chart in _DAEMON_CHARTS else Range.exactly(1)
