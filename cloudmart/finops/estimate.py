@@ -17,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from cloudmart.finops import operated
 from cloudmart.finops import prices as price_books
 from cloudmart.finops.helm import Charts, Rendered
 from cloudmart.finops.prices import HOURS_PER_MONTH, PriceBook, Rate
@@ -225,6 +226,24 @@ class _ChartObject:
         return f"{self.release.name}: {self.inputs.get('kind')} {_map(self.inputs, 'metadata').get('name')}"
 
 
+@dataclass(frozen=True)
+class _Operated:
+    """A workload that an operator makes of an object."""
+
+    object: Resource
+    inputs: Mapping[str, Any]
+    type: str = ""
+    is_kubernetes_object: bool = True
+
+    @property
+    def urn(self) -> str:
+        return self.object.urn
+
+    @property
+    def name(self) -> str:
+        return self.object.name
+
+
 @dataclass
 class _Pricing:
     resources: list[Resource]
@@ -241,6 +260,11 @@ class _Pricing:
         self._rates: dict[tuple[str, str | None], Rate] = {}
         self._services: dict[str, _Owner] = {}
         self._scaled: set[str] = set()
+        self._referred = {
+            (str(of.inputs.get("kind")), _namespace(metadata), str(metadata.get("name"))): of.inputs
+            for of in self.resources
+            if of.is_kubernetes_object and (metadata := _map(of.inputs, "metadata"))
+        }
         resources = [part for resource in self.resources for part in self._parts(resource)]
         for resource in resources:
             if resource.is_kubernetes_object:
@@ -263,9 +287,10 @@ class _Pricing:
                 self.notes.append(f"load of {service}: not counted, no autoscaler scales it")
 
     def _parts(self, resource: Resource) -> Iterator[Resource]:
-        """The resource itself, or the objects that its chart makes."""
+        """The resource itself, or the objects that its chart or its operator makes."""
         if resource.type != _RELEASE:
-            yield resource
+            made = operated.workloads(resource.inputs, self._referred) if resource.is_kubernetes_object else None
+            yield from [resource] if made is None else (_Operated(resource, item) for item in made)
             return
         found = self.charts.render(resource.name, resource.inputs) if self.charts else "no charts are rendered here"
         if isinstance(found, str):
@@ -414,7 +439,7 @@ class _Pricing:
 
     def _release(self, resource: Resource) -> Iterator[Line]:
         """The values that we declare, found by their shape; what a chart adds by its own defaults is not seen."""
-        owner = self._release_owner(resource, ())
+        owner = self._release_owner(resource, (_map(_map(resource.inputs, "values"), "labels"),))
         self._services.setdefault(owner.service, owner)
         chart = _chart(resource)
         count = self._on_every_node() if chart in _DAEMON_CHARTS else Range.exactly(1)
