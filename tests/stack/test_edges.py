@@ -22,7 +22,8 @@ from cloudmart.settings.service import Route, RouteAuth
 from tests.conftest import ROOT, copy_project
 from tests.evaluators.authorization import Verdict, decide
 from tests.evaluators.authorization_rules import Http, Request, Token
-from tests.stack.pairs import EXACT, Shop, mesh_off_by, network_off_by, tokens, workload
+from tests.evaluators.network import matches
+from tests.stack.pairs import EXACT, HBONE, Shop, mesh_off_by, network_off_by, tokens, workload
 
 Json = Any
 #: A stack, and a layer of each kind that has a say in who may call whom.
@@ -186,25 +187,41 @@ def at_home(shop: Shop, kind: str) -> list[tuple[int, str]]:
     ]
 
 
-def network_peers(policy: Json) -> list[Json]:
-    """Every peer of a NetworkPolicy that names pods."""
-    rules = [*policy["spec"].get("ingress", []), *policy["spec"].get("egress", [])]
-    return [peer for rule in rules for peer in [*rule.get("from", []), *rule.get("to", [])] if "podSelector" in peer]
+def peers_of_edges(shop: Shop, policy: Json) -> list[Json]:
+    """The peers of a NetworkPolicy that are ends of edges: for pods that have some, at ports that edges lead to."""
+    selector, ports = policy["spec"]["podSelector"], {HBONE, *(port for _, _, port in shop.declared)}
+    if not selector or not any(matches(selector, pod.labels) for pod in shop.pods.values()):
+        return []
+    return [
+        peer
+        for rule in [*policy["spec"].get("ingress", []), *policy["spec"].get("egress", [])]
+        if ports & {port["port"] for port in rule["ports"]}
+        for peer in [*rule.get("from", []), *rule.get("to", [])]
+        if "podSelector" in peer
+    ]
 
 
 @busiest
-def test_the_comparison_notices_a_network_policy_that_is_missing_or_too_wide(shop: Shop) -> None:
-    found = [(index, name) for index, name in at_home(shop, "NetworkPolicy") if name in shop.pods]
-    assert {name for _, name in found} >= {*shop.settings.services, *shop.settings.stores}
-    for index, name in found:
-        assert network_off_by(with_changed(shop, index, None))["closed"], f"{name} is not there"
-        for number in range(len(network_peers(shop.objects[index]))):
+def test_without_a_network_policy_its_edges_are_closed_and_with_a_wider_one_others_are_open(shop: Shop) -> None:
+    changed = 0
+    for index, name in at_home(shop, "NetworkPolicy"):
+        peers = len(peers_of_edges(shop, shop.objects[index]))
+        if peers:
+            without = network_off_by(with_changed(shop, index, None))
+            assert without["closed"], f"{name} is not there"
+            assert not without["open"], f"{name} is not there, and denial is no longer the default"
+        for number in range(peers):
 
             def widen(policy: Json, number: int = number) -> None:
-                network_peers(policy)[number].update(podSelector={}, namespaceSelector={})
+                peer = peers_of_edges(shop, policy)[number]
+                peer.clear()
+                peer["namespaceSelector"] = {}
 
             wider = with_changed(shop, index, widen)
             assert network_off_by(wider)["open"], f"peer {number} of {name} is everybody"
+            changed += 1
+    edges = [e for e in shop.settings.edges if e.caller in shop.settings.services and e.target in shop.pods]
+    assert changed >= 2 * len(edges)
 
 
 def sources(policy: Json) -> list[Json]:
@@ -213,18 +230,20 @@ def sources(policy: Json) -> list[Json]:
 
 
 @busiest
-def test_the_comparison_notices_an_authorization_policy_that_is_missing_or_too_wide(shop: Shop) -> None:
-    found = at_home(shop, "AuthorizationPolicy")
-    assert len(found) >= len(shop.settings.edges)
-    widened = 0
-    for index, name in found:
-        assert mesh_off_by(with_changed(shop, index, None)) != EXACT, f"{name} is not there"
-        for number, _ in enumerate(sources(shop.objects[index])):
+def test_without_an_authorization_policy_its_edge_is_closed_and_with_a_wider_one_others_are_open(shop: Shop) -> None:
+    changed = 0
+    for index, name in at_home(shop, "AuthorizationPolicy"):
+        found = len(sources(shop.objects[index]))
+        if found:
+            without = mesh_off_by(with_changed(shop, index, None))
+            assert without["closed"], f"{name} is not there"
+            assert not without["open"], f"{name} is not there, and denial is no longer the default"
+        for number in range(found):
 
             def widen(policy: Json, number: int = number) -> None:
                 sources(policy)[number]["principals"] = ["*"]
 
             wider = with_changed(shop, index, widen)
             assert mesh_off_by(wider)["open"], f"source {number} of {name} is everybody"
-            widened += 1
-    assert widened
+            changed += 1
+    assert changed >= len([e for e in shop.settings.edges if e.target in shop.pods and shop.is_meshed(e.caller)])
