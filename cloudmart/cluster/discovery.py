@@ -29,6 +29,20 @@ def served(kubectl: Kubectl, api_versions: Iterable[str]) -> Mapping[tuple[str, 
     }
 
 
+def served_kinds(kubectl: Kubectl, groups: Iterable[str]) -> set[str]:
+    """``Kind.group`` of every kind that is served in these API groups, in any version."""
+    versions: list[str] = []
+    for group in set(groups):
+        try:
+            found = json.loads(kubectl("get", "--raw", f"/apis/{group}"))["versions"]
+        except UserError as error:
+            if "NotFound" not in str(error):
+                raise
+            continue
+        versions += [version["groupVersion"] for version in found]
+    return {f"{kind}.{api_version.partition('/')[0]}" for api_version, kind in served(kubectl, versions)}
+
+
 def _resources(kubectl: Kubectl, api_version: str) -> list[dict[str, Any]]:
     path = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     try:

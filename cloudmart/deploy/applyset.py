@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cloudmart.cluster.discovery import served_kinds
 from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.deploy.kinds import Scopes
 from cloudmart.errors import UserError
@@ -151,17 +152,35 @@ def _remove_abandoned(kubectl: Kubectl, groups: Collection[str], stack: str) -> 
     removed: list[str] = []
     for parent in kubectl.json("get", "secrets", "--all-namespaces", f"--selector={_ID}")["items"]:
         metadata = parent["metadata"]
-        space = metadata["namespace"]
-        if metadata["name"] != f"cloudmart-{stack}" or space in groups:
+        name, space = metadata["name"], metadata["namespace"]
+        if name != f"cloudmart-{stack}":
             continue
-        if kinds := metadata.get("annotations", {}).get(_KINDS):
+        named = metadata.get("annotations", {}).get(_KINDS, "")
+        kinds = _still_served(kubectl, named)
+        if kinds != named:
+            kubectl.run("annotate", "secret", name, f"--namespace={space}", "--overwrite", f"{_KINDS}={kinds}")
+        if space in groups:
+            continue
+        if kinds:
             members = f"--selector={_PART_OF}={metadata['labels'][_ID]}"
             output = kubectl.run(
                 "delete", kinds, f"--namespace={space}", members, "--ignore-not-found", "-o", "name", timeout=300
             )
             removed += output.split()
-        kubectl.run("delete", "secret", metadata["name"], f"--namespace={space}", "--ignore-not-found")
+        kubectl.run("delete", "secret", name, f"--namespace={space}", "--ignore-not-found")
     return tuple(removed)
+
+
+def _still_served(kubectl: Kubectl, kinds: str) -> str:
+    """An ApplySet's kinds without those whose definition is gone, and their objects with it.
+
+    kubectl prunes nothing as long as a set names a kind that it cannot find.
+    """
+    named = kinds.split(",")
+    # Only groups with a dot can be somebody's own.
+    custom = {kind for kind in named if "." in kind.partition(".")[2]}
+    lost = custom - served_kinds(kubectl.run, {kind.partition(".")[2] for kind in custom}) if custom else set()
+    return ",".join(kind for kind in named if kind not in lost)
 
 
 def _live(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]]) -> dict[str, str]:

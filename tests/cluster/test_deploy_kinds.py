@@ -85,7 +85,7 @@ def garden(cluster: LocalCluster) -> Iterator[Garden]:
     cluster.kubectl("create", "namespace", elsewhere)
     yield Garden(cluster, home, elsewhere)
     cluster.kubectl("delete", "namespace", home, elsewhere, "--ignore-not-found", "--wait=false")
-    cluster.kubectl("delete", "-f", "-", stdin=text)
+    cluster.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=text)
 
 
 def test_custom_objects_come_with_the_program_and_go_with_it(garden: Garden) -> None:
@@ -124,6 +124,19 @@ def test_down_takes_custom_objects_in_every_namespace_along(garden: Garden) -> N
     assert len(garden.held()) == 2
     applyset.remove(garden.recording(), garden.kubectl, garden.home, delete_data=False)
     assert garden.held() == set()
+
+
+def test_a_definition_that_somebody_took_away_blocks_neither_up_nor_down(garden: Garden) -> None:
+    garden.declare("Apple", "near")
+    garden.declare("Apple", "far", namespace=garden.elsewhere)
+    garden.declare("Orchard", "hill")
+    garden.up()
+    garden.kubectl.run("delete", "crd", f"apples.{GROUP}")
+    del garden.declared["Apple near"], garden.declared["Apple far"]
+    again = garden.up()
+    assert (again.removed, again.unchanged) == ((), 2)
+    applyset.remove(garden.recording(), garden.kubectl, garden.home, delete_data=False)
+    assert garden.kubectl.json("get", f"orchards.{GROUP}")["items"] == []
 
 
 def test_an_object_whose_kind_nobody_defines_is_left_out_and_the_rest_arrives(garden: Garden) -> None:
