@@ -546,7 +546,10 @@ def _as_the_language_host(
 def _explained(error: BaseException, root: Path) -> UserError:
     """The error to show: a UserError of the program as itself, anything else with its type and place in the program."""
     seen: BaseException | None = error
-    while seen is not None:
+    passed: set[int] = set()
+    # asyncio can make an exception its own cause.
+    while seen is not None and id(seen) not in passed:
+        passed.add(id(seen))
         # A foreign root has a class of its own, of the same name.
         if any(cls.__name__ == UserError.__name__ for cls in type(seen).__mro__):
             return seen if isinstance(seen, UserError) else UserError(str(seen))

@@ -255,6 +255,13 @@ def test_any_other_failure_names_its_type_and_line_and_keeps_its_cause(tmp_path:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.timeout(20)
+def test_an_exception_that_is_its_own_cause_is_told_and_not_followed_forever(tmp_path: Path) -> None:
+    root = project(tmp_path, "error = KeyError('missing')\nerror.__cause__ = error\nraise error\n")
+    with pytest.raises(ProgramError, match=r"KeyError: 'missing'"):
+        record("dev", root)
+
+
 def test_a_failure_inside_a_registration_is_not_swallowed(tmp_path: Path) -> None:
     program = K8S + "\nfor _ in range(2): k8s.core.v1.ConfigMap('twice', metadata={'name': 'twice'})\n"
     with pytest.raises(UserError, match=r"same URN.*ConfigMap::twice"):
