@@ -11,6 +11,7 @@ from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, LabelSelectorRequiremen
 from pulumi_kubernetes.networking.v1 import NetworkPolicy, NetworkPolicyEgressRuleArgs, NetworkPolicySpecArgs
 
 from cloudmart.settings import GATEWAY, Edge, Party, Settings, TargetKind
+from cloudmart.settings.data import StoreMode
 from cloudmart.settings.identity import IdentitySettings
 from cloudmart.settings.mesh import HBONE_PORT
 from cloudmart.settings.model import PROMETHEUS, PROXY_METRICS_PORT, Purpose
@@ -159,9 +160,7 @@ def _allowed(settings: Settings) -> Iterator[Planned]:
     yield Planned(kind=istio.AUTHORIZATION_POLICY, name="deny-by-default", spec=nothing)
     ambient = settings.mesh.is_ambient
     if ambient:
-        # A waypoint knows no policies but those that name it or a Service behind it.
-        spec = replace(nothing, target_refs=[_ref("Gateway", WAYPOINT)])
-        yield Planned(kind=istio.AUTHORIZATION_POLICY, name=f"deny-by-default-at-{WAYPOINT}", spec=spec)
+        # A waypoint knows no policies but those that name it or a Service behind it, and every such Service has one.
         for service in settings.services:
             if settings.callers_of(service):
                 yield _policy(
@@ -550,8 +549,13 @@ def _stores(settings: Settings) -> list[str]:
 
 
 def _store_hosts(settings: Settings, name: str) -> list[str]:
+    """Where clients find a store: they know one name, and Kafka then sends them to its brokers by their own."""
     host = connections_of(settings.data)[name].host
-    return [host if "." in host else _host(settings, host)]
+    if "." in host:
+        return [host]
+    kafka = settings.data.kafka
+    brokers = [f"{name}-kafka-brokers"] if name == "kafka" and kafka and kafka.mode is StoreMode.OPERATOR else []
+    return [_host(settings, service) for service in (host, *brokers)]
 
 
 def _host(settings: Settings, service: str) -> str:

@@ -235,9 +235,15 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
         account = ServiceAccount(
             name, metadata=self._metadata(name), automount_service_account_token=False, opts=self._child
         )
-        ports = [ServicePortArgs(name=name, port=self._settings.server_port, target_port=name, protocol="TCP")]
+        ports = [_port(name, self._settings.server_port, name)]
         metrics = [
-            ServicePortArgs(name="metrics", port=self._settings.metrics_port, target_port="metrics", protocol="TCP")
+            ServicePortArgs(
+                name="metrics",
+                port=self._settings.metrics_port,
+                target_port="metrics",
+                protocol="TCP",
+                app_protocol="http",
+            )
         ]
         headless = Service(
             f"{name}-headless",
@@ -286,7 +292,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
             spec=ServiceSpecArgs(
                 type="ExternalName",
                 external_name=external.host,
-                ports=[ServicePortArgs(name=self._name, port=external.port, protocol="TCP")],
+                ports=[_port(self._name, external.port)],
             ),
             opts=self._child,
         )
@@ -339,7 +345,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
             spec=ServiceSpecArgs(
                 type="ClusterIP",
                 selector=dict(selector),
-                ports=[ServicePortArgs(name=self._name, port=port, target_port=port, protocol="TCP")],
+                ports=[_port(self._name, port, port)],
             ),
             opts=self._child,
         )
@@ -485,6 +491,11 @@ def checksum_of(generated: random.RandomPassword) -> pulumi.Output[str]:
 def credentials_name(store: str, caller: str | None = None) -> str:
     """Name of the Secret of a store, or of one of its callers where each has its own."""
     return f"{store}-{caller}-credentials" if caller else f"{store}-credentials"
+
+
+def _port(name: str, port: int, target: str | int | None = None) -> ServicePortArgs:
+    """A store's port. Without the protocol a mesh's proxy would wait for the client's first bytes, to guess it."""
+    return ServicePortArgs(name=name, port=port, target_port=target, protocol="TCP", app_protocol="tcp")
 
 
 def service_host(store: str) -> str:
