@@ -41,7 +41,7 @@ def namespaces(settings: Settings) -> list[str]:
     return list(dict.fromkeys([settings.namespace.name, *(layer.namespace for layer in settings.layers.values())]))
 
 
-def _owned(costs: str, item: str, key: str, labels: str) -> str:
+def _owned(costs: str, key: str, labels: str) -> str:
     """`costs` by `key`, each with the labels of whose it is: its own, else those of its namespace."""
     wanted = ", ".join(f"label_{label}" for label in _LABELS)
     own = f'max by (namespace, {key}, {wanted}) ({labels}{{label_cost_center!=""}})'
@@ -51,15 +51,13 @@ def _owned(costs: str, item: str, key: str, labels: str) -> str:
         f" or on (namespace, {key}) {costs} * on (namespace) group_left ({wanted}) {home}"
     )
     for target, source in (
-        ("item", None),
         ("service", "namespace"),
         ("service", "label_app"),
         ("cost_center", "label_cost_center"),
         ("team", "label_team"),
     ):
-        value, of = (item, "namespace") if source is None else ("$1", source)
-        found = f'label_replace({found}, "{target}", "{value}", "{of}", "(.+)")'
-    return f"sum by (namespace, service, cost_center, team, item) ({found})"
+        found = f'label_replace({found}, "{target}", "$1", "{source}", "(.+)")'
+    return f"sum by (namespace, service, cost_center, team) ({found})"
 
 
 def _recorded(settings: Settings, prices: PriceBook) -> Iterator[Rule]:
@@ -78,7 +76,7 @@ def _recorded(settings: Settings, prices: PriceBook) -> Iterator[Rule]:
     )
     running = 'max by (namespace, pod) (kube_pod_status_phase{phase="Running"} == 1)'
     compute = f"(sum by (namespace, pod) ({requested}) and on (namespace, pod) {running})"
-    yield record(HOURLY, _owned(compute, "compute", "pod", "kube_pod_labels"))
+    yield record(HOURLY, _owned(compute, "pod", "kube_pod_labels"), item="compute")
 
     key = "persistentvolumeclaim"
     size = f"max by (namespace, {key}) (kube_persistentvolumeclaim_resource_requests_storage_bytes{{{where}}})"
@@ -95,11 +93,13 @@ def _recorded(settings: Settings, prices: PriceBook) -> Iterator[Rule]:
     parts = [priced(f'="{name}"', prices.storage(name).amount) for name in named]
     parts.append(priced(other, prices.storage(None).amount))
     storage = f"(({' or '.join(parts)}) and on (namespace, {key}) {bound})"
-    yield record(HOURLY, _owned(storage, "storage", key, "kube_persistentvolumeclaim_labels"))
+    yield record(HOURLY, _owned(storage, key, "kube_persistentvolumeclaim_labels"), item="storage")
 
     if balancer := prices.balancer().amount:
         count = f'count by (namespace, service) (kube_service_spec_type{{type="LoadBalancer", {where}}})'
-        yield record(HOURLY, _owned(f"({count} * {number(balancer)})", "balancer", "service", "kube_service_labels"))
+        yield record(
+            HOURLY, _owned(f"({count} * {number(balancer)})", "service", "kube_service_labels"), item="balancer"
+        )
 
     yield record(SERVICE_HOURLY, f"sum by (namespace, service, cost_center, team) ({HOURLY})")
     yield record(CENTER_HOURLY, f"sum by (cost_center) ({HOURLY})")

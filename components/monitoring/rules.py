@@ -329,12 +329,12 @@ def _platform(settings: Settings) -> Iterator[Rule]:
             )
     for what, series in (
         ("kube-state-metrics", f'kube_pod_info{{namespace="{home.name}"}}'),
-        ("any kubelet", f'container_memory_rss{{namespace="{home.name}"}}'),
+        ("kubelets", f'container_memory_rss{{namespace="{home.name}"}}'),
     ):
         yield _missing(
             "MetricsMissing",
             series,
-            platform,
+            {**platform, "source": what},
             "critical",
             f"No metrics come from {what}: other alerts are blind",
             runbooks,

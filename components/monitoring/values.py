@@ -138,7 +138,7 @@ def stack_values(settings: MonitoringSettings, *, cluster_id: str, labels: Mappi
             # By these labels costs and alerts find who pays and who runs it.
             "metricLabelsAllowlist": [
                 f"{kind}=[{','.join(('app', *COST_LABELS))}]"
-                for kind in ("namespaces", "persistentvolumeclaims", "pods")
+                for kind in ("namespaces", "persistentvolumeclaims", "pods", "services")
             ],
         },
         "grafana": _grafana(settings, payer),

@@ -56,6 +56,14 @@ _CHARTS: dict[str, list[Any]] = {
         _component("prometheus.pushgateway", on=False),
         _component("prometheus.alertmanager", on=False),
     ],
+    "cloudnative-pg": [{"resources": "resources", "switches": {}}],
+    "plugin-barman-cloud": [{"resources": "resources", "switches": {}}],
+    "strimzi-kafka-operator": [{"resources": "resources", "switches": {}}],
+    "redis-ha": [
+        *({"resources": f"{part}.resources", "switches": {}} for part in ("redis", "sentinel", "splitBrainDetection")),
+        _component("haproxy", on=False),
+        _component("exporter", on=False),
+    ],
     "vertical-pod-autoscaler": [_component(path) for path in ("recommender", "updater", "admissionController")],
     "argo-cd": [
         {"resources": "controller.resources", "switches": {}},
