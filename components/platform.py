@@ -9,8 +9,10 @@ from typing import Any
 import pulumi
 
 from cloudmart.settings import GATEWAY, Criticality, Party, Settings
+from cloudmart.settings.admission import AdmissionEngine
 from cloudmart.settings.data import StoreMode
 from components import network
+from components.admission.gatekeeper import Gatekeeper, GatekeeperArgs
 from components.admission.native import NativePolicies, NativePoliciesArgs
 from components.authorization import (
     Authorization,
@@ -281,7 +283,13 @@ class Platform(pulumi.ComponentResource):
 
 def _admission(settings: Settings, shop: Labels, opts: pulumi.ResourceOptions) -> pulumi.Resource:
     """What refuses objects that break a rule."""
-    return NativePolicies("admission", NativePoliciesArgs(settings=settings, labels=shop), opts)
+    if settings.admission.engine is AdmissionEngine.NATIVE:
+        return NativePolicies("admission", NativePoliciesArgs(settings=settings, labels=shop), opts)
+    return Gatekeeper(
+        "admission",
+        GatekeeperArgs(settings=settings.admission, cluster=settings.cluster, labels=shop, whole=settings),
+        opts,
+    )
 
 
 def _mesh(

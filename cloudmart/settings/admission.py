@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field, Strict
 
 from cloudmart.settings.base import DnsLabel
 from cloudmart.settings.charts import GATEKEEPER, Chart, ChartSource
@@ -21,13 +23,18 @@ class AdmissionEngine(StrEnum):
 
 
 class AdmissionSettings(Layer):
-    """Gatekeeper, or the API server's own admission policies."""
+    """Gatekeeper, or the API server's own admission policies. The rules and their thresholds are the policy pack's.
+
+    What says how Gatekeeper is installed does nothing with engine ``native``.
+    """
 
     namespace: DnsLabel = "gatekeeper-system"
     engine: AdmissionEngine = AdmissionEngine.NATIVE
     chart: ChartSource = ChartSource()
     controller: Workload = workload(requests=("100m", "256Mi"), limits=("400m", "512Mi"), replicas=3)
     audit: Workload = workload(requests=("100m", "256Mi"), limits=("400m", "512Mi"))
+    #: How long after one audit of everything that is there the next begins.
+    audit_interval_seconds: Annotated[int, Strict(), Field(ge=10, le=86_400)] = 300
 
     CHARTS: ClassVar[Mapping[str, Chart]] = {"chart": GATEKEEPER}
 

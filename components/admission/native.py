@@ -21,25 +21,16 @@ from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, LabelSelectorRequiremen
 from cloudmart.settings import Settings
 from cloudmart.settings.rules import Level, Ruling
 from components.admission.cel import expressions, literal
-from components.admission.parameters import CONTROLLER_MANAGER, controllers, enforced, globs, left_out, parameters
+from components.admission.parameters import (
+    CONTROLLER_MANAGER,
+    RESOURCES,
+    controllers,
+    enforced,
+    globs,
+    left_out,
+    parameters,
+)
 from components.labels import Labels
-
-#: Where the API server finds each kind: group, version and name of the resource.
-_RESOURCES: dict[str, tuple[str, str, str]] = {
-    "Deployment": ("apps", "v1", "deployments"),
-    "StatefulSet": ("apps", "v1", "statefulsets"),
-    "DaemonSet": ("apps", "v1", "daemonsets"),
-    "ReplicaSet": ("apps", "v1", "replicasets"),
-    "ReplicationController": ("", "v1", "replicationcontrollers"),
-    "Job": ("batch", "v1", "jobs"),
-    "CronJob": ("batch", "v1", "cronjobs"),
-    "Pod": ("", "v1", "pods"),
-    "Namespace": ("", "v1", "namespaces"),
-    "PersistentVolumeClaim": ("", "v1", "persistentvolumeclaims"),
-    "ConfigMap": ("", "v1", "configmaps"),
-    "Service": ("", "v1", "services"),
-    "HorizontalPodAutoscaler": ("autoscaling", "v2", "horizontalpodautoscalers"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +115,7 @@ def _policy(ruling: Ruling, settings: Settings) -> ValidatingAdmissionPolicySpec
 def _by_group(kinds: frozenset[str]) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for kind in sorted(kinds):
-        group, version, resource = _RESOURCES[kind]
+        group, version, resource = RESOURCES[kind]
         found.setdefault((group, version), []).append(resource)
     return found
 

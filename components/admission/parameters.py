@@ -84,5 +84,21 @@ def controllers(settings: Settings) -> list[str]:
     return [f"system:serviceaccounts:{namespace}" for namespace in namespaces]
 
 
+#: Where the API server finds each kind: group, version and name of the resource.
+RESOURCES: Mapping[str, tuple[str, str, str]] = {
+    "Deployment": ("apps", "v1", "deployments"),
+    "StatefulSet": ("apps", "v1", "statefulsets"),
+    "DaemonSet": ("apps", "v1", "daemonsets"),
+    "ReplicaSet": ("apps", "v1", "replicasets"),
+    "ReplicationController": ("", "v1", "replicationcontrollers"),
+    "Job": ("batch", "v1", "jobs"),
+    "CronJob": ("batch", "v1", "cronjobs"),
+    "Pod": ("", "v1", "pods"),
+    "Namespace": ("", "v1", "namespaces"),
+    "PersistentVolumeClaim": ("", "v1", "persistentvolumeclaims"),
+    "ConfigMap": ("", "v1", "configmaps"),
+    "Service": ("", "v1", "services"),
+    "HorizontalPodAutoscaler": ("autoscaling", "v2", "horizontalpodautoscalers"),
+}
 #: The user that a cluster's controllers share where they have no accounts of their own.
 CONTROLLER_MANAGER = "system:kube-controller-manager"

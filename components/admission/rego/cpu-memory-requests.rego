@@ -1,0 +1,14 @@
+package rules.cpu_memory_requests
+
+import data.lib.judged
+
+violation contains {"msg": judged.message(finding)} if {
+	not judged.left_alone
+	some finding in findings
+}
+
+findings contains sprintf("%s: no %s request", [container.at, concat(" and ", missing)]) if {
+	some container in judged.containers
+	missing := [name | some name in ["cpu", "memory"]; not container.body.resources.requests[name]]
+	count(missing) > 0
+}
