@@ -78,7 +78,7 @@ class Shop:
             ]
             if not rendered and (party.namespace != self.settings.namespace.name or name in self._operated):
                 # A chart or an operator makes the pods; that they have the party's labels is held with those.
-                labels = {**party.pod_labels, **_OPERATORS_LABELS.get(name, {})}
+                labels = {**self._asked_for(name), **party.pod_labels, **_OPERATORS_LABELS.get(name, {})}
                 rendered = [Pod(name, party.namespace, labels, service_account=party.service_account)]
             (found[name],) = rendered
         return found
@@ -90,6 +90,14 @@ class Shop:
         return {
             f"{name} within": Pod(name, home, _INNER_LABELS[name]) for name in self._operated & _INNER_LABELS.keys()
         }
+
+    def _asked_for(self, store: str) -> Json:
+        """Labels that a store's custom object asks of its operator for the pods that clients connect to."""
+        if store == "kafka" and (found := self.of("Kafka")):
+            return found[0]["spec"]["kafka"]["template"]["pod"]["metadata"]["labels"]
+        if store == "postgres" and (found := self.of("Pooler")):
+            return found[0]["spec"]["template"]["metadata"]["labels"]
+        return {}
 
     @property
     def _operated(self) -> set[str]:
@@ -173,16 +181,17 @@ def network_off_by(shop: Shop) -> Differences:
     """
     ends: dict[str, Peer] = {**shop.pods, OUTSIDE: _ADDRESS}
     wanted = {hop for pair in shop.declared for hop in _hops(shop, pair)}
-    # Of a declared pair in an ambient mesh its own port may be open as well: there the mesh refuses plain text.
-    harmless = shop.declared - wanted
+    harmless = set()
+    if shop.is_ambient:
+        # A declared pair may be open at both ports: at its own the mesh refuses plain text, and at the other nobody
+        # listens who is not in the mesh. Behind a waypoint the workload takes nothing but what comes from there.
+        harmless = {(caller, target, at) for caller, target, port in shop.declared for at in (port, HBONE)} - wanted
     tried = set(shop.tried) - harmless
     if hops := {end for pair in wanted for end in pair[:2]} - ends.keys():
         (name,) = hops
         (gateway,) = [found for found in shop.of("Gateway") if found["metadata"]["name"] == name]
         labels = {**gateway["spec"]["infrastructure"]["labels"], "gateway.networking.k8s.io/gateway-name": name}
         ends[name] = Pod(name, gateway["metadata"]["namespace"], labels)
-        # Behind it the direct way may be open too: the workload takes nothing but what comes from the waypoint.
-        tried -= {(caller, target, HBONE) for caller, target, _ in harmless if shop.is_meshed(target)}
         tried |= {pair for end in shop.pods for pair in ((end, name, HBONE), (name, end, HBONE))}
     # Nobody goes past what a store shows to its clients.
     ends |= shop.inner_pods
@@ -214,7 +223,11 @@ def mesh_off_by(shop: Shop) -> Differences:
         pair for pair in shop.tried if shop.is_meshed(pair[1]) and (shop.is_ambient or pair[2] not in SIDECARS_OWN)
     }
     found = {pair for pair in judged if any(comes_through(shop, pair[1], request) for request in requests(shop, pair))}
-    return off_by(found, shop.declared & judged)
+    expected = shop.declared & judged
+    # To the mesh a pod without an identity is like somebody outside; it takes the NetworkPolicies to tell them apart.
+    nobody = [name for name in shop.pods if not shop.is_meshed(name)]
+    expected |= {(name, target, port) for caller, target, port in expected if caller == OUTSIDE for name in nobody}
+    return off_by(found, expected & judged)
 
 
 def requests(shop: Shop, pair: Pair) -> Iterator[Request]:
