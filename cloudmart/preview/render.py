@@ -2,8 +2,10 @@
 
 A rendered folder holds one file an object, ``<namespace or _cluster>/<kind>-<name>.yaml``, the same bytes on every run.
 It holds no Secret: Secrets made by the program have values that are generated or encrypted, and a manifest without them
-would overwrite the real ones. Those, and Helm releases, which are no objects, are listed in ``.cloudmart-render.json``
-together with the files that were written; the next render removes the ones that are no longer made.
+would overwrite the real ones. Digests of such values, which roll pods when a password changes, stay out for the same
+reason: whoever knows the value sets them, and it is their field alone. Those Secrets, and Helm releases, which are no
+objects, are listed in ``.cloudmart-render.json`` together with the files that were written; the next render removes the
+ones that are no longer made.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,10 +159,11 @@ def render(recording: Recording, out: Path) -> Rendered:
         twice = next(name for name, count in Counter(m.label for m in objects).items() if count > 1)
         raise UserError(f"{twice}: declared twice; one object, one declaration")
 
+    digests = {hashlib.sha256(sentinel.encode()).hexdigest() for sentinel in recording.generated}
     for name, manifest in written.items():
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(to_yaml(manifest.object).encode())
+        target.write_bytes(to_yaml(_without(digests, manifest.object)).encode())
     removed = sorted(set(previous) - set(written))
     for name in removed:
         _remove(out, name)
@@ -169,6 +172,15 @@ def render(recording: Recording, out: Path) -> Rendered:
     out.mkdir(parents=True, exist_ok=True)
     (out / MARKER).write_bytes((json.dumps(marker, indent=2) + "\n").encode())
     return result
+
+
+def _without(values: Set[str], data: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy without the keys, at any depth, whose value is one of `values`."""
+    return {
+        key: _without(values, value) if isinstance(value, dict) else value
+        for key, value in data.items()
+        if not (isinstance(value, str) and value in values)
+    }
 
 
 def to_yaml(data: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -338,6 +339,17 @@ def test_argo_cd_reads_every_rendered_file_but_those_of_its_own_namespace(stack:
     # The render's own notes are JSON, which Argo CD would take for a manifest.
     assert not selected(source, ".cloudmart-render.json")
     assert not selected(source, "kustomization.yaml")
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_what_only_the_engine_knows_is_in_no_file(stack: str, tmp_path: Path) -> None:
+    recording = recorded(stack)
+    digests = [hashlib.sha256(sentinel.encode()).hexdigest() for sentinel in recording.generated]
+    text = "".join((tmp_path / name).read_text() for name in render(recording, tmp_path).files)
+    # Argo CD would otherwise put the placeholder's digest where the password's is, and roll every pod.
+    assert any(digest in str(manifest.object) for manifest in delivered(recording) for digest in digests)
+    assert [digest for digest in digests if digest in text] == []
+    assert "checksum/config" in text
 
 
 @pytest.mark.parametrize("stack", STACKS)
