@@ -53,7 +53,22 @@ class AuthorizationArgs:
     after: Sequence[pulumi.Resource]
 
 
-class Authorization(pulumi.ComponentResource):
+class _FromPlan(pulumi.ComponentResource):
+    """Makes what was planned."""
+
+    def _make(self, name: str, args: AuthorizationArgs, objects: Iterable[Planned]) -> None:
+        labels = args.labels.with_component("authorization").metadata
+        for one in objects:
+            CustomObject(
+                f"{name}-{one.name}",
+                one.kind,
+                metadata=ObjectMetaArgs(name=one.name, namespace=args.namespace, labels=labels),
+                spec=one.spec,
+                opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.after)),
+            )
+
+
+class Authorization(_FromPlan):
     """``cloudmart:authorization:Authorization``
 
     PeerAuthentication ``default`` (STRICT); AuthorizationPolicy ``deny-by-default`` and one ``<caller>-to-<target>`` an
@@ -64,7 +79,7 @@ class Authorization(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: AuthorizationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cloudmart:authorization:Authorization", name, None, opts)
-        _make(self, name, args, planned(args.settings))
+        self._make(name, args, planned(args.settings))
         self.register_outputs({})
 
 
@@ -77,7 +92,7 @@ class EntranceArgs(AuthorizationArgs):
     admin_port: int
 
 
-class EntranceAuthorization(pulumi.ComponentResource):
+class EntranceAuthorization(_FromPlan):
     """``cloudmart:authorization:EntranceAuthorization``
 
     In the gateway's namespace: PeerAuthentication ``gateway`` (STRICT, but for the ports that are for everybody),
@@ -87,7 +102,7 @@ class EntranceAuthorization(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: EntranceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cloudmart:authorization:EntranceAuthorization", name, None, opts)
-        _make(self, name, args, planned_entrance(args))
+        self._make(name, args, planned_entrance(args))
         self.register_outputs({})
 
 
@@ -126,18 +141,6 @@ class Waypoint(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(parent=self),
             )
         self.register_outputs({})
-
-
-def _make(parent: pulumi.Resource, name: str, args: AuthorizationArgs, objects: Iterable[Planned]) -> None:
-    labels = args.labels.with_component("authorization").metadata
-    for one in objects:
-        CustomObject(
-            f"{name}-{one.name}",
-            one.kind,
-            metadata=ObjectMetaArgs(name=one.name, namespace=args.namespace, labels=labels),
-            spec=one.spec,
-            opts=pulumi.ResourceOptions(parent=parent, depends_on=list(args.after)),
-        )
 
 
 def planned(settings: Settings) -> Iterator[Planned]:

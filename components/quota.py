@@ -47,7 +47,7 @@ def quota(settings: Settings) -> dict[str, str]:
     room = settings.namespace.headroom
     containers = _containers(settings)
     pods = sum(count for count, _ in containers) + _SPARE_PODS
-    added = _of_the_mesh(settings, pods)
+    added = _of_the_mesh(settings, pods - _SPARE_PODS)
     cpu = {kind: Decimal(0) for kind in ("requests", "limits")}
     memory = dict(cpu)
     for count, resources in [*containers, *added]:

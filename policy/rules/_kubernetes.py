@@ -58,6 +58,7 @@ _GROUPS: dict[str, frozenset[str]] = {
     "HorizontalPodAutoscaler": frozenset({"autoscaling"}),
     "PodDisruptionBudget": frozenset({"policy"}),
     "NetworkPolicy": frozenset({"networking.k8s.io", "extensions"}),
+    "Gateway": frozenset({"gateway.networking.k8s.io"}),
     "Release": frozenset({"helm.sh"}),
     "Chart": frozenset({"helm.sh"}),
 }

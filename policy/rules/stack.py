@@ -54,7 +54,14 @@ def _selects(stack: Stack, namespace: Any, selector: Any) -> bool:
     # A chart's pods are not in the stack, nor are those whose namespace is unknown: they cannot be ruled out.
     if namespace is UNKNOWN or any(stack.within(namespace, "Release", "Chart")):
         return True
-    return any(stack.selected(namespace, selector))
+    return any(stack.selected(namespace, selector)) or _is_waypoint(stack, namespace, selector)
+
+
+def _is_waypoint(stack: Stack, namespace: Any, selector: Any) -> bool:
+    """Istio makes the pods of a waypoint, with a label that names its Gateway."""
+    name = get(selector, "matchLabels", "gateway.networking.k8s.io/gateway-name")
+    gateway = stack.named(namespace, "Gateway", name) if isinstance(name, str) else None
+    return gateway is not None and get(gateway.body, "spec", "gatewayClassName") == "istio-waypoint"
 
 
 def _orphans(stack: Stack, _config: Config) -> Iterator[Finding]:

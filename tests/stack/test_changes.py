@@ -39,6 +39,20 @@ def _of_layers(stack: str, service: str) -> set[tuple[str, str]]:
     return {(kind, name.format(service)) for layer, made in _EACH.items() if layer in on for kind, name in made}
 
 
+def _of_mesh(stack: str, service: str | None = None, edges: tuple[tuple[str, str], ...] = ()) -> set[tuple[str, str]]:
+    """What the mesh, where it is on, makes for a service and for edges."""
+    if not load(stack, ROOT).mesh.enabled:
+        return set()
+    of_service = {(kind, f"authorization-{service}") for kind in ("DestinationRule", "VirtualService", "Sidecar")}
+    of_edges = {("AuthorizationPolicy", f"authorization-{caller}-to-{target}") for caller, target in edges}
+    return (of_service if service else set()) | of_edges
+
+
+def _scope(stack: str, caller: str) -> set[tuple[str, str]]:
+    """What tells a caller's proxy, where it has one, whom it calls."""
+    return {found for found in _of_mesh(stack, caller) if found[0] == "Sidecar"}
+
+
 def _changed(before: Objects, after: Objects) -> set[tuple[str, str]]:
     return {key for key in before.keys() & after.keys() if before[key].inputs != after[key].inputs}
 
@@ -75,7 +89,9 @@ def test_a_new_service_adds_its_own_objects_and_opens_the_doors_that_it_needs(pr
         ("HorizontalPodAutoscaler", "review-service-hpa"),
         ("PodDisruptionBudget", "review-service-pdb"),
         ("NetworkPolicy", "review-service"),
-    } | _of_layers(stack, "review-service")
+    } | _of_layers(stack, "review-service") | _of_mesh(
+        stack, "review-service", (("review-service", "postgres"), ("review-service", "user-service"))
+    )
     assert before.keys() - after.keys() == set()
     assert _changed(before, after) == {
         ("ResourceQuota", "cloudmart-quota"),
@@ -91,6 +107,9 @@ def test_a_service_that_goes_takes_its_own_objects_and_closes_its_doors(project:
     after = _objects(project.root, stack)
     assert after.keys() - before.keys() == set()
     gone = (before.keys() - after.keys()) - _of_layers(stack, "notification-service")
+    of_mesh = _of_mesh(stack, "notification-service", (("notification-service", "kafka"),))
+    assert of_mesh <= gone
+    gone -= of_mesh
     assert {name.removesuffix("-hpa").removesuffix("-pdb") for _, name in gone} == {
         "notification-service",
         "notification-service-config",
@@ -104,12 +123,13 @@ def test_an_edge_between_services_that_goes_closes_both_ends(project: Project, s
     before = _unchanged(stack)
     project.catalog(lambda catalog: catalog["services"]["order-service"]["needs"].remove("payment-service"))
     after = _objects(project.root, stack)
-    assert before.keys() == after.keys()
+    assert before.keys() - after.keys() == _of_mesh(stack, edges=(("order-service", "payment-service"),))
+    assert after.keys() - before.keys() == set()
     assert _changed(before, after) == {
         ("NetworkPolicy", "order-service"),
         ("NetworkPolicy", "payment-service"),
         ("Deployment", "order-service"),
-    }
+    } | _scope(stack, "order-service")
     assert "PAYMENT_SERVICE_URL" in str(before[("Deployment", "order-service")].inputs)
     assert "PAYMENT_SERVICE_URL" not in str(after[("Deployment", "order-service")].inputs)
     assert after[("NetworkPolicy", "payment-service")].inputs["spec"].get("ingress", []) == []
@@ -119,12 +139,13 @@ def test_an_edge_to_a_store_that_goes_takes_the_credentials_away(project: Projec
     before = _unchanged(stack)
     project.catalog(lambda catalog: catalog["services"]["user-service"]["needs"].remove("postgres"))
     after = _objects(project.root, stack)
-    assert before.keys() == after.keys()
+    assert before.keys() - after.keys() == _of_mesh(stack, edges=(("user-service", "postgres"),))
+    assert after.keys() - before.keys() == set()
     assert _changed(before, after) == {
         ("NetworkPolicy", "user-service"),
         ("NetworkPolicy", "postgres"),
         ("Deployment", "user-service"),
-    }
+    } | _scope(stack, "user-service")
     assert "postgres-credentials" in str(before[("Deployment", "user-service")].inputs)
     assert "postgres" not in str(after[("Deployment", "user-service")].inputs)
 

@@ -177,6 +177,15 @@ def _sum(containers: list[Json], kind: str, what: str) -> Decimal:
     return Decimal(sum(Bytes(amount).bytes for amount in amounts))
 
 
+def _proxy(stack: Stack, bound: str, what: str) -> Decimal:
+    """What the mesh's injector puts beside every container."""
+    mesh = stack.settings.mesh
+    if not mesh.enabled or mesh.is_ambient:
+        return Decimal(0)
+    amount = getattr(getattr(mesh.proxy, bound), what)
+    return Decimal(amount.cores if what == "cpu" else amount.bytes)
+
+
 def _needed(stack: Stack, *, surge: bool) -> dict[str, Decimal]:
     """What the namespace uses with every service at its maximum, all of them rolling out at once if `surge`."""
     most = {
@@ -200,7 +209,7 @@ def _needed(stack: Stack, *, surge: bool) -> dict[str, Decimal]:
                         *(_sum([init], bound, what) for init in pod.get("initContainers", [])),
                         Decimal(0),
                     )
-                    total[f"{bound}.{what}"] += count * amount
+                    total[f"{bound}.{what}"] += count * (amount + _proxy(stack, bound, what))
             total["pods"] += count
             for claim in spec.get("volumeClaimTemplates", []):
                 total["persistentvolumeclaims"] += spec["replicas"]
