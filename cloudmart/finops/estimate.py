@@ -42,7 +42,12 @@ _FREE = ("ephemeral-storage", "hugepages-")
 _PROXY = {"cpu": "100m", "memory": "128Mi"}
 # Parts of charts that nobody pays for by the month, by chart and key of the values: templates for others' pods, and
 # what is over at once, as init containers and hooks are.
-_UNPAID = {("istiod", "global"), ("redis-ha", "init"), ("argo-cd", "redisSecretInit")}
+_UNPAID = {
+    ("istiod", "global"),
+    ("redis-ha", "init"),
+    ("argo-cd", "redisSecretInit"),
+    ("kube-prometheus-stack", "admissionWebhooks"),
+}
 _RELEASE = "kubernetes:helm.sh/v3:Release"
 _COMPONENT = "app.kubernetes.io/component"
 
@@ -328,6 +333,15 @@ class _Pricing:
                 self.notes.append(f"{kind} {resource.name}: not priced, its hours are not declared")
             case "PersistentVolumeClaim":
                 yield from self._claim(resource, resource.inputs, Range.exactly(1))
+            case "Prometheus" | "Alertmanager" as kind:
+                # Their operator makes a StatefulSet of each.
+                main = {"name": kind.lower(), "resources": _map(spec, "resources")}
+                containers = {"containers": [main, *_list(spec, "containers")]}
+                template = {"metadata": _map(spec, "podMetadata"), "spec": containers}
+                replicas = Range.exactly(_count(spec.get("replicas"), 1))
+                yield from self._pods(resource, template, replicas)
+                if claim := _map(_map(spec, "storage"), "volumeClaimTemplate"):
+                    yield from self._claim(resource, claim, replicas)
             case "Service" if spec.get("type") == "LoadBalancer":
                 owner = self._owner(resource, resource.inputs)
                 rate = self.prices.balancer()
@@ -479,10 +493,15 @@ class _Pricing:
         if memory := self._amount(resource, "memory", requests.get("memory")):
             rate = self._compute("memory", None)
             yield self._line(owner, "memory", memory / GIB, "GiB", count, rate, [(at, memory / GIB)])
-        for key in ("storageRequest", "size"):
-            if isinstance(values.get(key), str):
-                size = self._amount(resource, "storage", values[key]) / GIB
+        for size_of in (values.get("storageRequest"), values.get("size"), requests.get("storage")):
+            if isinstance(size_of, str):
+                size = self._amount(resource, "storage", size_of) / GIB
                 yield self._line(owner, "storage", size, "GiB", count, self.prices.storage(None), [(at, size)])
+        # What an operator merges into its pods by name.
+        for container in _list(values, "containers"):
+            yield from self._values(
+                resource, owner, container, chart, count, f"{at}.containers.{container.get('name')}"
+            )
         for key, value in values.items():
             if isinstance(value, Mapping) and key != "resources" and (chart, key) not in _UNPAID:
                 here = self._on_every_node if (chart, key) in _DAEMON_SETS and value.get("enabled") else None

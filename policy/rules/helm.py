@@ -56,6 +56,12 @@ _CHARTS: dict[str, list[Any]] = {
         _component("prometheus.pushgateway", on=False),
         _component("prometheus.alertmanager", on=False),
     ],
+    "ingress": [
+        _component(
+            "controller.ingressController", switches=("controller.enabled", "controller.ingressController.enabled")
+        ),
+        _component("gateway"),
+    ],
     "cloudnative-pg": [{"resources": "resources", "switches": {}}],
     "plugin-barman-cloud": [{"resources": "resources", "switches": {}}],
     "strimzi-kafka-operator": [{"resources": "resources", "switches": {}}],
@@ -65,6 +71,20 @@ _CHARTS: dict[str, list[Any]] = {
         _component("exporter", on=False),
     ],
     "vertical-pod-autoscaler": [_component(path) for path in ("recommender", "updater", "admissionController")],
+    "kube-prometheus-stack": [
+        _component("prometheus.prometheusSpec", switches=("prometheus.enabled",)),
+        _component("alertmanager.alertmanagerSpec", switches=("alertmanager.enabled",)),
+        _component("prometheusOperator"),
+        _component(
+            "prometheusOperator.admissionWebhooks.patch",
+            switches=("prometheusOperator.enabled", "prometheusOperator.admissionWebhooks.enabled"),
+        ),
+        _component("kube-state-metrics", switches=("kubeStateMetrics.enabled",)),
+        _component("prometheus-node-exporter", switches=("nodeExporter.enabled",)),
+        _component("grafana"),
+        _component("grafana.sidecar", switches=("grafana.enabled",)),
+    ],
+    "metrics-server": [{"resources": "resources", "switches": {}}],
     "argo-cd": [
         {"resources": "controller.resources", "switches": {}},
         {"resources": "repoServer.resources", "switches": {}},
