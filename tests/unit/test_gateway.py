@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from cloudmart.cluster.charts import ChartUnreachable, check_manifest
+from cloudmart.preview.policy import evaluate
 from cloudmart.preview.recorder import Recording, record
 from cloudmart.settings.gateway import GatewaySettings
 from cloudmart.settings.identity import IdentitySettings
@@ -421,6 +423,16 @@ def test_a_gateway_that_is_off_leaves_no_trace_whatever_else_is_said_of_it(tmp_p
     never = record("prod", project.root).resources
     assert {found.urn: found.inputs for found in off} == {found.urn: found.inputs for found in never}
     assert not [found.urn for found in off if "kong" in found.urn or "gateway:" in found.urn]
+
+
+def test_the_pack_misses_the_requests_of_both_containers(prod: Wire) -> None:
+    (release,) = [found for found in prod.recording.resources if found.name == "kong"]
+    assert "helm-requests" not in {found.rule for found in evaluate([release], {"all": "mandatory"})}
+    bare = replace(release, inputs={**release.inputs, "values": {}})
+    found = [each.message for each in evaluate([bare], {"all": "mandatory"}) if each.rule == "helm-requests"]
+    assert len(found) == 2
+    assert "values.controller.ingressController.resources.requests" in "".join(found)
+    assert "values.gateway.resources.requests" in "".join(found)
 
 
 # --- who gets past the network policies ------------------------------------------------------------------------------
