@@ -57,7 +57,7 @@ def argo_cd_values(
     repository, notifications = settings.repository, settings.notifications
     payer = cost_labels(labels)
     return {
-        "crds": {"install": True, "keep": True},
+        "crds": {"install": True, "keep": True, "additionalLabels": payer},
         "global": {
             "additionalLabels": payer,
             "podLabels": payer,

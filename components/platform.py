@@ -126,7 +126,8 @@ class Platform(pulumi.ComponentResource):
                 home=settings.namespace.name,
                 # Whatever needs a store is down without it.
                 priority_class=priorities.names[Criticality.CRITICAL],
-                operators=_operators(settings, shop, namespace, child),
+                # They watch the shop's namespace, and bind roles in it.
+                operators=_operators(settings, shop, guarded),
             ),
             guarded,
         )
@@ -204,6 +205,9 @@ class Platform(pulumi.ComponentResource):
                 ),
                 child,
             )
+        monitoring = None
+        if settings.monitoring.enabled:
+            monitoring = Monitoring("monitoring", MonitoringArgs(settings=settings, labels=shop), child)
         # Last: Argo CD may deliver what was made before it.
         if settings.gitops.enabled:
             GitOps(
@@ -222,9 +226,6 @@ class Platform(pulumi.ComponentResource):
                 ),
                 child,
             )
-        monitoring = None
-        if settings.monitoring.enabled:
-            monitoring = Monitoring("monitoring", MonitoringArgs(settings=settings, labels=shop), child)
         self.outputs = _outputs(settings, namespace, services, data, kubecost)
         if monitoring:
             self.outputs |= {"prometheusUrl": monitoring.prometheus_url, "grafanaUrl": monitoring.grafana_url}
@@ -341,13 +342,9 @@ def _entrance(
     )
 
 
-def _operators(
-    settings: Settings, shop: Labels, namespace: GuardedNamespace, child: pulumi.ResourceOptions
-) -> dict[str, OperatorArgs]:
+def _operators(settings: Settings, shop: Labels, opts: pulumi.ResourceOptions) -> dict[str, OperatorArgs]:
     """The operators that stores want, each with what its store needs to know of it."""
     home, data, operators = settings.namespace.name, settings.data, settings.operators
-    # They watch the shop's namespace, and bind roles in it.
-    opts = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[namespace]))
     made: dict[str, OperatorArgs] = {}
     if data.postgres and data.postgres.mode is StoreMode.OPERATOR:
         plugin = settings.guests.get("data.postgres.cluster.backup")

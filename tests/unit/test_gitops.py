@@ -190,7 +190,9 @@ def test_everything_that_the_chart_runs_has_the_requests_and_limits_of_its_setti
     assert made["applicationSet"]["replicas"] == 0
     assert set(made["applicationSet"]["resources"]) == {"requests", "limits"}
     assert made["dex"] == {"enabled": False}
-    assert made["global"]["podLabels"] == made["global"]["additionalLabels"] == PAYER
+    assert (
+        made["global"]["podLabels"] == made["global"]["additionalLabels"] == made["crds"]["additionalLabels"] == PAYER
+    )
     assert made["global"]["priorityClassName"] == "shop-standard"
 
 
