@@ -70,6 +70,7 @@ class Network:
         for policy in found:
             if policy["kind"] == "NetworkPolicy":
                 self.policies.setdefault(policy["metadata"].get("namespace", "default"), []).append(policy)
+        self._isolating: dict[tuple[Pod, Direction], list[Mapping[str, Json]]] = {}
         self.pods = [pod for m in found if (pod := _pod(m)) is not None]
         self._namespaces = {
             m["metadata"]["name"]: m["metadata"].get("labels", {}) for m in found if m["kind"] == "Namespace"
@@ -101,11 +102,14 @@ class Network:
         """The policies that apply to a pod in one direction: those that select it and name the direction."""
         if not isinstance(pod, Pod) or pod.host_network:
             return []
-        return [
-            policy
-            for policy in self.policies.get(pod.namespace, [])
-            if direction in _directions(policy["spec"]) and matches(policy["spec"]["podSelector"], pod.labels)
-        ]
+        key = (pod, direction)
+        if key not in self._isolating:
+            self._isolating[key] = [
+                policy
+                for policy in self.policies.get(pod.namespace, [])
+                if direction in _directions(policy["spec"]) and matches(policy["spec"]["podSelector"], pod.labels)
+            ]
+        return self._isolating[key]
 
     def _allowed(
         self, direction: Direction, own: Peer, other: Peer, destination: Peer, port: int, protocol: str
@@ -113,8 +117,8 @@ class Network:
         policies = self.isolating(own, direction)
         side = {"Ingress": "from", "Egress": "to"}[direction]
         return not policies or any(
-            self._any_peer(rule.get(side) or [], policy["metadata"].get("namespace", "default"), other)
-            and _any_port(rule.get("ports") or [], destination, port, protocol)
+            _any_port(rule.get("ports") or [], destination, port, protocol)
+            and self._any_peer(rule.get(side) or [], policy["metadata"].get("namespace", "default"), other)
             for policy in policies
             for rule in policy["spec"].get(direction.lower()) or []
         )

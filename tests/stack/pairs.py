@@ -151,6 +151,16 @@ class Shop:
         pod = self.pods[name]
         return f"{self.settings.mesh.trust_domain}/ns/{pod.namespace}/sa/{pod.service_account}"
 
+    @cached_property
+    def workloads(self) -> dict[str, Workload]:
+        """The pods as the mesh knows them."""
+        return {
+            name: Workload(
+                pod.namespace, pod.labels, self.is_ambient, self.waypoint(name) if self.is_ambient else None, name
+            )
+            for name, pod in self.pods.items()
+        }
+
     def waypoint(self, name: str) -> Waypoint | None:
         """The waypoint that requests to a pod's Service pass: its Service names one, or its namespace."""
         pod = self.pods[name]
@@ -202,7 +212,10 @@ def network_off_by(shop: Shop) -> Differences:
         (half, *pair)
         for lets, end, half in halves
         for pair in tried | wanted
-        if pair[end] != OUTSIDE and lets(ends[pair[0]], ends[pair[1]], pair[2])
+        # Prometheus goes to the API server as well, which no selector and no address names in every cluster.
+        if pair[end] != OUTSIDE
+        and (half, pair[0], pair[2]) != ("leaves", PROMETHEUS, 443)
+        and lets(ends[pair[0]], ends[pair[1]], pair[2])
     }
     return off_by(found, {(half, *pair) for _, end, half in halves for pair in wanted if pair[end] != OUTSIDE})
 
@@ -212,7 +225,7 @@ def _hops(shop: Shop, pair: Pair) -> list[Pair]:
     caller, target, _ = pair
     if not (shop.is_ambient and shop.is_meshed(caller) and shop.is_meshed(target)):
         return [pair]
-    if waypoint := shop.waypoint(target):
+    if waypoint := shop.workloads[target].waypoint:
         return [(caller, waypoint.name, HBONE), (waypoint.name, target, HBONE)]
     return [(caller, target, HBONE)]
 
@@ -224,9 +237,9 @@ def mesh_off_by(shop: Shop) -> Differences:
     }
     found = {pair for pair in judged if any(comes_through(shop, pair[1], request) for request in requests(shop, pair))}
     expected = shop.declared & judged
-    # To the mesh a pod without an identity is like somebody outside; it takes the NetworkPolicies to tell them apart.
-    nobody = [name for name in shop.pods if not shop.is_meshed(name)]
-    expected |= {(name, target, port) for caller, target, port in expected if caller == OUTSIDE for name in nobody}
+    # To the mesh all who have no identity are the same, outside or in; it takes the NetworkPolicies to tell them apart.
+    nobody = {OUTSIDE, *(name for name in shop.pods if not shop.is_meshed(name))}
+    expected |= {(name, target, port) for caller, target, port in expected if caller in nobody for name in nobody}
     return off_by(found, expected & judged)
 
 
@@ -253,12 +266,6 @@ def tokens(shop: Shop) -> list[Token | None]:
 
 def comes_through(shop: Shop, target: str, request: Request) -> bool:
     """Whether a request is let in: on the way that it should take, or past the waypoint."""
-    to = workload(shop, target)
+    to = shop.workloads[target]
     ways = [to, replace(to, waypoint=None)] if to.waypoint else [to]
     return any(decide(shop.security, request, way) is Verdict.ALLOWED for way in ways)
-
-
-def workload(shop: Shop, name: str) -> Workload:
-    """A pod as the mesh knows it."""
-    pod = shop.pods[name]
-    return Workload(pod.namespace, pod.labels, shop.is_ambient, shop.waypoint(name) if shop.is_ambient else None, name)

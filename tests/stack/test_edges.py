@@ -24,7 +24,7 @@ from tests.conftest import ROOT, copy_project
 from tests.evaluators.authorization import Verdict, decide
 from tests.evaluators.authorization_rules import Http, Request, Token
 from tests.evaluators.network import matches
-from tests.stack.pairs import EXACT, HBONE, Shop, mesh_off_by, network_off_by, tokens, workload
+from tests.stack.pairs import EXACT, HBONE, Shop, mesh_off_by, network_off_by, tokens
 
 Json = Any
 #: A stack, and a layer of each kind that has a say in who may call whom.
@@ -112,14 +112,14 @@ def test_services_call_each_other_as_they_like_with_a_users_token_or_without(sho
         if edge.target in shop.settings.services and edge.caller in shop.settings.services:
             for token in tokens(shop):
                 request = Request(edge.port, shop.principal(edge.caller), http=Http("DELETE", "/any", token=token))
-                assert decide(shop.security, request, workload(shop, edge.target)) is Verdict.ALLOWED
+                assert decide(shop.security, request, shop.workloads[edge.target]) is Verdict.ALLOWED
 
 
 @meshed
 def test_plain_text_is_refused_before_anybody_asks_who_sent_it(shop: Shop) -> None:
     for edge in shop.settings.edges:
         if edge.target in shop.pods and shop.is_meshed(edge.caller):
-            for to in (workload(shop, edge.target), replace(workload(shop, edge.target), waypoint=None)):
+            for to in (shop.workloads[edge.target], replace(shop.workloads[edge.target], waypoint=None)):
                 assert decide(shop.security, Request(edge.port, None), to) is Verdict.NO_MUTUAL_TLS
 
 
@@ -159,7 +159,7 @@ def test_the_gateway_may_ask_what_the_routes_say_and_with_a_token_where_they_wan
             for name, token in (("none", no_token), ("good", good), ("bad", bad)):
                 key = (method, path, name)
                 request = Request(service.container_port, shop.principal(GATEWAY), http=Http(method, path, token=token))
-                found[key] = decide(shop.security, request, workload(shop, "user-service"))
+                found[key] = decide(shop.security, request, shop.workloads["user-service"])
                 allowed = route is not None and (route.auth is RouteAuth.ANONYMOUS or name == "good")
                 expected[key] = Verdict.ALLOWED if allowed else Verdict.DENIED
                 if name == "bad":
