@@ -221,6 +221,7 @@ def release(
         create_namespace=False,
         skip_crds=skip_crds,
         skip_await=False,
+        take_ownership=settings.take_ownership or None,
         timeout=settings.timeout_seconds,
         # Not atomic: a release that does not become ready stays, to be looked at, and the next `up` upgrades it.
         atomic=False,

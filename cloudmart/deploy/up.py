@@ -181,7 +181,17 @@ def _left_out(
                 raise
             progress(f"{key} is left out: {error}")
             _merge(overrides, {f"cloudmart:{top}": part for top, part in Settings.without(key).items()})
+        else:
+            if target.local and key in settings.layers:
+                # The local cluster may know the custom kinds already, which a chart brings too.
+                _merge(overrides, _at(f"cloudmart:{key}.takeOwnership", value=True))
     return overrides
+
+
+def _at(path: str, value: object) -> dict[str, Any]:
+    """``a.b`` and 1 make ``{a: {b: 1}}``."""
+    top, _, below = path.partition(".")
+    return {top: _at(below, value) if below else value}
 
 
 def _instead(settings: Settings, root: Path, progress: Progress) -> dict[str, dict[str, Any]]:

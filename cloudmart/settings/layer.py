@@ -38,6 +38,9 @@ class Layer(Model):
     team: LabelValue | None = None
     #: Whether `pulumi destroy` must refuse to take the layer.
     protect: Flag = False
+    #: Whether the releases take over objects that are there already, such as definitions of custom kinds that somebody
+    #: else has installed. Otherwise Helm refuses them.
+    take_ownership: Flag = False
     #: How long each release may take to become ready, images included.
     timeout_seconds: Annotated[int, Strict(), Field(ge=30, le=3600)] = 600
 

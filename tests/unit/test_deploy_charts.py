@@ -13,6 +13,8 @@ from cloudmart.deploy import up
 from cloudmart.deploy.engine import NoCli
 from cloudmart.deploy.up import Target
 from cloudmart.errors import UserError
+from cloudmart.preview.recorder import record
+from cloudmart.settings import load
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -72,3 +74,18 @@ def test_an_environment_with_helm_releases_needs_the_cli_and_is_told_before_anyt
     going_to(monkeypatch, local=False, cli=NoCli("no pulumi on PATH"))
     with pytest.raises(UserError, match=r"kubecost: found a layer that is on, but Helm releases need the Pulumi CLI"):
         up.up("prod", "mine", CHECKOUT, lambda _line: None)
+
+
+def test_releases_take_over_what_the_local_cluster_knows_already_and_nothing_of_an_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cloudmart.deploy.up.check_chart", lambda *_, **__: None)
+    monkeypatch.setattr("cloudmart.deploy.up.check_manifest", lambda *_, **__: None)
+    settings = load("prod", CHECKOUT)
+    for local in (True, False):
+        target = Target(kubectl=Kubectl(path=Path("kubectl")), local=local)
+        overrides = up._left_out(settings, target, CHECKOUT, object(), lambda _line: None)  # type: ignore[arg-type]
+        releases = [r for r in record("prod", CHECKOUT, overrides=overrides).resources if r.type.endswith(":Release")]
+        shops = [r for r in releases if r.inputs["namespace"] == settings.namespace.name]
+        assert len(releases) > 8
+        assert {r.inputs.get("takeOwnership", False) for r in releases if r not in shops} == {local}
