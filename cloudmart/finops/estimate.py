@@ -47,7 +47,10 @@ _UNPAID = {
     ("redis-ha", "init"),
     ("argo-cd", "redisSecretInit"),
     ("kube-prometheus-stack", "admissionWebhooks"),
+    ("gatekeeper", "crds"),
 }
+# Parts of charts that run once, whatever `replicas` beside them says of the others.
+_SINGLE = {("gatekeeper", "audit")}
 _RELEASE = "kubernetes:helm.sh/v3:Release"
 _COMPONENT = "app.kubernetes.io/component"
 
@@ -181,7 +184,7 @@ def estimate(
     cloud; ``charts`` renders Helm releases (if ``None``, they are priced from the values that they declare).
     """
     pricing = _Pricing(list(resources), prices, nodes, load or {}, egress or {}, charts)
-    return Estimate(prices, tuple(pricing.lines()), tuple(dict.fromkeys(pricing.notes)))
+    return Estimate(prices, tuple(pricing.lines()), tuple(dict.fromkeys((*pricing.notes, *pricing.on_releases()))))
 
 
 def of_stack(
@@ -265,6 +268,7 @@ class _Pricing:
         self._rates: dict[tuple[str, str | None], Rate] = {}
         self._services: dict[str, _Owner] = {}
         self._scaled: set[str] = set()
+        self._releases: dict[str, list[str]] = {}
         self._referred = {
             (str(of.inputs.get("kind")), _namespace(metadata), str(metadata.get("name"))): of.inputs
             for of in self.resources
@@ -291,6 +295,11 @@ class _Pricing:
             if service not in self._scaled:
                 self.notes.append(f"load of {service}: not counted, no autoscaler scales it")
 
+    def on_releases(self) -> Iterator[str]:
+        """How Helm releases were priced, a note for each way."""
+        for how, names in self._releases.items():
+            yield f"Helm release{'s' if len(names) > 1 else ''} {', '.join(names)}: {how}"
+
     def _parts(self, resource: Resource) -> Iterator[Resource]:
         """The resource itself, or the objects that its chart or its operator makes."""
         if resource.type != _RELEASE:
@@ -299,12 +308,11 @@ class _Pricing:
             return
         found = self.charts.render(resource.name, resource.inputs) if self.charts else "no charts are rendered here"
         if isinstance(found, str):
-            self.notes.append(
-                f"Helm release {resource.name}: priced from the values declared here, not from the chart's own: {found}"
-            )
+            how = f"priced from the values declared here, not from the chart's own: {found}"
+            self._releases.setdefault(how, []).append(resource.name)
             yield resource
             return
-        self.notes.append(f"Helm release {resource.name}: priced from its rendered chart, {found.chart}")
+        self._releases.setdefault(f"priced from its rendered chart, {found.chart}", []).append(resource.name)
         yield from _chart_objects(resource, found)
 
     def _transfers(self) -> Iterator[Line]:
@@ -505,7 +513,8 @@ class _Pricing:
         for key, value in values.items():
             if isinstance(value, Mapping) and key != "resources" and (chart, key) not in _UNPAID:
                 here = self._on_every_node if (chart, key) in _DAEMON_SETS and value.get("enabled") else None
-                yield from self._values(resource, owner, value, chart, here() if here else count, f"{at}.{key}")
+                of_each = Range.exactly(1) if (chart, key) in _SINGLE else count
+                yield from self._values(resource, owner, value, chart, here() if here else of_each, f"{at}.{key}")
 
     def _replicas(self, resource: Resource, kind: str, service: str) -> tuple[Range, str]:
         """How many, and the URN of the autoscaler that decides on it."""
