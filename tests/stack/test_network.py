@@ -1,139 +1,100 @@
-"""Who can talk to whom, worked out from the manifests as a network plugin would, against what the catalog declares."""
+"""What the network policies of the repository's own stacks let through beside the edges; those are in test_edges.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import pytest
 
-from cloudmart.settings import PROMETHEUS, Purpose, TargetKind
-from tests.evaluators.network import Network, Pod, matches
+from cloudmart.settings import Purpose, TargetKind
+from tests.evaluators.network import Pod, matches
 from tests.stack.objects import Stack
-
-Flow = tuple[str, str, str, int]
-
-_WEB = (("http", "TCP", 80), ("https", "TCP", 443), ("alternative", "TCP", 8080))
-_DNS = (("dns", "UDP", 53), ("dns-tcp", "TCP", 53))
-
-
-def _network(stack: Stack) -> Network:
-    return Network(found.inputs for found in stack.objects)
-
-
-def _scrapers(stack: Stack) -> list[Pod]:
-    """The monitoring's Prometheus where there is one; else one that somebody else runs, whom nobody lets in."""
-    party = stack.settings.parties.get(PROMETHEUS)
-    labels = party.pod_labels if party else {"app.kubernetes.io/name": "prometheus"}
-    return [Pod("prometheus", party.namespace if party else "monitoring", labels, _WEB)]
-
-
-def _flows(stack: Stack) -> Iterator[Flow]:
-    """(from, to, protocol, port) of everything that both sides let through.
-
-    Among the shop's pods, the cluster's DNS, and strangers: of the monitoring, and of nobody in particular.
-    """
-    network = _network(stack)
-    everybody = [
-        *network.pods,
-        Pod("dns", "kube-system", {"k8s-app": "kube-dns"}, (*_DNS, ("metrics", "TCP", 9153))),
-        Pod("system", "kube-system", {"k8s-app": "other"}, (*_DNS, *_WEB)),
-        *_scrapers(stack),
-        Pod("stranger", "elsewhere", {"app": "user-service"}, _WEB),
-        Pod("intruder", stack.settings.namespace.name, {"app": "debug"}, _WEB),
-    ]
-    for caller in everybody:
-        for target in everybody:
-            for _, protocol, port in target.ports if caller != target else ():
-                if network.allows(caller, target, port, protocol):
-                    yield caller.name, target.name, protocol, port
-
-
-def _declared(stack: Stack) -> set[Flow]:
-    """Every edge between two pods of the shop."""
-    return {
-        (edge.caller, edge.target, "TCP", edge.port)
-        for edge in stack.settings.edges
-        if edge.kind is not TargetKind.EXTERNAL
-        and edge.purpose is Purpose.CALL
-        and edge.caller in stack.settings.services
-    }
-
-
-def test_the_declared_edges_are_those_of_the_shop(stack: Stack) -> None:
-    assert {(caller, target) for caller, target, _, _ in _declared(stack)} == {
-        ("user-service", "postgres"),
-        ("product-service", "redis"),
-        ("order-service", "kafka"),
-        ("order-service", "payment-service"),
-        ("notification-service", "kafka"),
-    }
-
-
-def test_beyond_the_edges_there_is_dns_and_the_scraping_of_exporters_alone(stack: Stack) -> None:
-    shop = {pod.name for pod in _network(stack).pods}
-    both = set(_flows(stack))
-    rest = {flow for flow in both if flow[0] in shop or flow[1] in shop} - _declared(stack)
-    dns = {(app, "dns", protocol, 53) for app in shop for protocol in ("UDP", "TCP")}
-    scraped = {
-        (edge.caller, edge.target, "TCP", edge.port)
-        for edge in stack.settings.edges
-        if edge.purpose is Purpose.SCRAPE and edge.kind is not TargetKind.LAYER
-    }
-    assert rest == dns | scraped
-
-
-def test_a_pod_that_nobody_declared_reaches_dns_and_nothing_else(stack: Stack) -> None:
-    both = set(_flows(stack))
-    assert {flow for flow in both if flow[0] == "intruder"} == {
-        ("intruder", "dns", "UDP", 53),
-        ("intruder", "dns", "TCP", 53),
-    }
-    assert not {flow for flow in both if flow[1] == "intruder"}
-
+from tests.stack.pairs import Shop
 
 _INTERNET = ("203.0.113.7", "2001:db8::7")
 _PRIVATE = ("10.0.0.1", "172.20.0.1", "192.168.1.1", "169.254.169.254", "127.0.0.1", "fd00::1", "::1")
 
 
-def test_only_declared_callers_reach_outside_and_never_a_private_address(stack: Stack) -> None:
-    settings = stack.settings
+@pytest.fixture(scope="session")
+def shop(stack: Stack) -> Shop:
+    """A stack's declaration and its objects."""
+    return Shop(stack.settings, tuple(found.inputs for found in stack.objects))
+
+
+def test_the_declared_edges_are_those_of_the_shop(stack: Stack) -> None:
+    services = stack.settings.services
+    calls = [edge for edge in stack.settings.edges if edge.purpose is Purpose.CALL and edge.caller in services]
+    assert {(edge.caller, edge.target) for edge in calls} == {
+        ("user-service", "postgres"),
+        ("product-service", "redis"),
+        ("order-service", "kafka"),
+        ("order-service", "payment-service"),
+        ("payment-service", "payment-api"),
+        ("notification-service", "kafka"),
+    }
+
+
+def _flows(shop: Shop) -> set[tuple[str, str, str, int]]:
+    """(from, to, protocol, port) of all that goes between the shop's own pods and others of the cluster."""
+    own = {name: pod for name, pod in shop.pods.items() if pod.namespace == shop.settings.namespace.name}
+    others = {
+        "dns": Pod("dns", "kube-system", {"k8s-app": "kube-dns"}),
+        "system": Pod("system", "kube-system", {"k8s-app": "other"}),
+        # Somebody else's, whom nobody lets in: the labels are right and the namespace is not, or the other way round.
+        "monitoring": Pod("prometheus", "elsewhere", {"app.kubernetes.io/name": "prometheus"}),
+        "stranger": Pod("stranger", "elsewhere", {"app": "user-service"}),
+        "intruder": Pod("intruder", shop.settings.namespace.name, {"app": "debug"}),
+    }
+    ports = {("TCP", port) for _, _, port in shop.tried} | {("UDP", 53), ("TCP", 53), ("TCP", 9153)}
+    ways = [(a, b) for a in own for b in others] + [(b, a) for a in own for b in others] + [("intruder", "dns")]
+    ends = own | others
+    return {
+        (caller, target, protocol, port)
+        for caller, target in ways
+        for protocol, port in ports
+        if shop.network.allows(ends[caller], ends[target], port, protocol)
+    }
+
+
+def test_beyond_the_edges_there_are_names_and_nothing_else(shop: Shop) -> None:
+    everybody = {name for name, pod in shop.pods.items() if pod.namespace == shop.settings.namespace.name}
+    assert _flows(shop) == {(app, "dns", way, 53) for app in {*everybody, "intruder"} for way in ("UDP", "TCP")}
+
+
+def test_only_declared_callers_reach_outside_and_never_a_private_address(shop: Shop) -> None:
+    settings = shop.settings
     expected = {
         (edge.caller, settings.externals[edge.target].port)
         for edge in settings.edges
         if edge.kind is TargetKind.EXTERNAL
     }
     assert expected == {("payment-service", 443)}
-    network = _network(stack)
-    tried = (80, 443, 5432, 8080)
+    tried = {port for _, _, port in shop.tried}
+    pods = [shop.pods[name] for name in settings.services]
     for address in _INTERNET:
-        assert {
-            (pod.name, port) for pod in network.pods for port in tried if network.allows(pod, address, port)
-        } == expected
+        found = {(pod.name, port) for pod in pods for port in tried if shop.network.allows(pod, address, port)}
+        assert found == expected
     for address in _PRIVATE:
-        assert not [pod.name for pod in network.pods for port in tried if network.allows(pod, address, port)], address
+        assert not [pod.name for pod in pods for port in tried if shop.network.allows(pod, address, port)], address
 
 
-def test_nobody_comes_in_from_outside(stack: Stack) -> None:
-    network = _network(stack)
+def test_nobody_comes_to_the_shop_from_outside(shop: Shop) -> None:
+    ports = {port for _, _, port in shop.tried}
     for address in (*_INTERNET, *_PRIVATE):
-        for pod in network.pods:
-            assert not [port for _, _, port in pod.ports if network.allows(address, pod, port)], (address, pod.name)
+        for pod in shop.pods.values():
+            if pod.namespace == shop.settings.namespace.name:
+                assert not [port for port in ports if shop.network.allows(address, pod, port)], (address, pod.name)
 
 
-def test_every_peer_and_policy_selects_pods_that_exist(stack: Stack) -> None:
-    pods = stack.pods()
+def test_the_policies_of_services_name_one_kind_of_pod_each(shop: Shop) -> None:
     checked = 0
-    for o in stack.objects:
-        if o.kind != "NetworkPolicy" or o.namespace != stack.settings.namespace.name:
-            continue
-        spec = o.inputs["spec"]
-        assert any(matches(spec["podSelector"], pod.labels) for pod in pods), o.object_name
-        for side, way in (("from", "ingress"), ("to", "egress")):
-            for rule in spec.get(way, []):
-                for peer in rule.get(side, []):
-                    if "podSelector" in peer and "namespaceSelector" not in peer:
-                        selected = [pod.workload for pod in pods if matches(peer["podSelector"], pod.labels)]
-                        assert len(selected) == 1, o.object_name
-                        checked += 1
-    assert checked == 2 * len(_declared(stack))
+    for policy in shop.of("NetworkPolicy"):
+        if policy["metadata"]["name"] in shop.settings.services:
+            rules = [*policy["spec"].get("ingress", []), *policy["spec"].get("egress", [])]
+            for peer in [peer for rule in rules for peer in [*rule.get("from", []), *rule.get("to", [])]]:
+                if "podSelector" in peer and "namespaceSelector" not in peer:
+                    selected = [name for name, pod in shop.pods.items() if matches(peer["podSelector"], pod.labels)]
+                    assert len(selected) == 1, policy["metadata"]["name"]
+                    checked += 1
+    assert checked >= len([edge for edge in shop.settings.edges if edge.caller in shop.settings.services])
 
 
 def test_both_namespaces_deny_by_default(stack: Stack) -> None:
