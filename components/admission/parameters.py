@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cloudmart.settings import Settings
-from cloudmart.settings.layer import Layer
 from cloudmart.settings.rules import HARMLESS, PROBE_HANDLERS, SECRET_SHAPES, Level, Ruling
 
 #: Matches nothing: a place cannot be an end of a word and none.
@@ -79,9 +78,10 @@ def controllers(settings: Settings) -> list[str]:
     The cluster's own controllers, and those of the layers whose custom objects become workloads in the shop's
     namespace. Everybody else is held to the rules, Argo CD too: it brings what people wrote.
     """
-    makers: tuple[Layer, ...] = (settings.mesh, settings.operators.cloudnative_pg, settings.operators.strimzi)
-    namespaces = ["kube-system", *sorted(layer.namespace for layer in makers if layer.enabled)]
-    return [f"system:serviceaccounts:{namespace}" for namespace in namespaces]
+    makers = {
+        layer.namespace for key, layer in settings.layers.items() if key == "mesh" or key.startswith("operators.")
+    }
+    return [f"system:serviceaccounts:{namespace}" for namespace in ["kube-system", *sorted(makers)]]
 
 
 #: Where the API server finds each kind: group, version and name of the resource.

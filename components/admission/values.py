@@ -33,7 +33,8 @@ def gatekeeper_values(
         # It answers for every Namespace of the cluster, those of the other layers too.
         "validatingWebhookCheckIgnoreFailurePolicy": "Ignore",
         "validatingWebhookExemptNamespacesLabels": {"kubernetes.io/metadata.name": sorted(left_out)},
-        # The chart asks for every kind there is, and their subresources.
+        # The chart asks for every kind there is, and their subresources. Its own: a template that does not compile, or
+        # a constraint that does not fit its template, is refused.
         "validatingWebhookCustomRules": [
             {
                 "apiGroups": [group],
@@ -42,7 +43,11 @@ def gatekeeper_values(
                 "resources": list(names),
                 "scope": "*",
             }
-            for group, names in resources_by_group.items()
+            for group, names in {
+                **resources_by_group,
+                "templates.gatekeeper.sh": ["*"],
+                "constraints.gatekeeper.sh": ["*"],
+            }.items()
         ],
         # Admission judges; nothing of ours changes objects or asks somebody else.
         "disableMutation": True,

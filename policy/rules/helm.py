@@ -70,6 +70,9 @@ _CHARTS: dict[str, list[Any]] = {
         _component("haproxy", on=False),
         _component("exporter", on=False),
     ],
+    "gatekeeper": [
+        {"resources": f"{part}.resources", "switches": {}} for part in ("controllerManager", "audit", "crds")
+    ],
     "vertical-pod-autoscaler": [_component(path) for path in ("recommender", "updater", "admissionController")],
     "kube-prometheus-stack": [
         _component("prometheus.prometheusSpec", switches=("prometheus.enabled",)),
