@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 
-from cloudmart.settings import Bytes, Cpu, Resources, Settings
+from cloudmart.settings import Bytes, Cpu, Resources, Service, Settings
 from cloudmart.settings.data import Store
 from components.microservice import MAX_SURGE_PERCENT
 
@@ -19,13 +19,15 @@ def _grown(value: Decimal, percent: int) -> Decimal:
 
 def _containers(settings: Settings) -> list[tuple[int, Resources]]:
     """Every container that can run at once: how often at most, and what each takes."""
-    found: list[tuple[int, Resources]] = []
-    for service in settings.services.values():
-        most = service.max_replicas
-        found.append((most + math.ceil(most * MAX_SURGE_PERCENT / 100), service.resources))
+    found = [(_in_a_rollout(service), service.resources) for service in settings.services.values()]
     for store in _stores(settings):
         found += store.containers
     return found
+
+
+def _in_a_rollout(service: Service) -> int:
+    """How many pods a service has at its maximum, in the middle of a rollout."""
+    return service.max_replicas + math.ceil(service.max_replicas * MAX_SURGE_PERCENT / 100)
 
 
 def _of_the_mesh(settings: Settings, pods: int) -> list[tuple[int, Resources]]:
@@ -46,8 +48,9 @@ def quota(settings: Settings) -> dict[str, str]:
     """``hard`` of the ResourceQuota. Load balancers and node ports are zero: nothing in this namespace is exposed."""
     room = settings.namespace.headroom
     containers = _containers(settings)
-    pods = sum(count for count, _ in containers) + _SPARE_PODS
-    added = _of_the_mesh(settings, pods - _SPARE_PODS)
+    pods = sum(_in_a_rollout(service) for service in settings.services.values())
+    pods += sum(store.pods for store in _stores(settings))
+    added = _of_the_mesh(settings, pods)
     cpu = {kind: Decimal(0) for kind in ("requests", "limits")}
     memory = dict(cpu)
     for count, resources in [*containers, *added]:
@@ -58,7 +61,7 @@ def quota(settings: Settings) -> dict[str, str]:
     hard = {f"{kind}.cpu": str(Cpu.of(_grown(cpu[kind], room.cpu_percent))) for kind in cpu}
     hard |= {f"{kind}.memory": str(Bytes.of(_grown(memory[kind], room.memory_percent))) for kind in memory}
     return hard | {
-        "pods": str(pods + sum(count for count, _ in added if settings.mesh.is_ambient)),
+        "pods": str(pods + _SPARE_PODS + sum(count for count, _ in added if settings.mesh.is_ambient)),
         "persistentvolumeclaims": str(len(claims)),
         "requests.storage": str(Bytes.of(sum(claims))),
         "services.loadbalancers": "0",

@@ -129,9 +129,18 @@ class Store(Model):
         return (f"{name}-service",)
 
     @property
+    def pods(self) -> int:
+        """How many pods of the store can run at once in the shop's namespace."""
+        match self.mode:
+            case StoreMode.EXTERNAL:
+                return 0
+            case StoreMode.OPERATOR:
+                return self._cluster_pods
+        return 1
+
+    @property
     def containers(self) -> Sequence[tuple[int, Resources]]:
-        """Every container of the store that can run at once in the shop's namespace: how many pods have it at most, and
-        what it takes. The first of a pod stands for the pod as well."""
+        """Every container of those pods: how many of them have it, and what it takes."""
         match self.mode:
             case StoreMode.EXTERNAL:
                 return ()
@@ -148,6 +157,10 @@ class Store(Model):
             case StoreMode.OPERATOR:
                 return self._cluster_claims
         return (self.storage.size,)
+
+    @property
+    def _cluster_pods(self) -> int:
+        raise NotImplementedError
 
     @property
     def _cluster_containers(self) -> Sequence[tuple[int, Resources]]:
@@ -318,20 +331,32 @@ class PostgresSettings(Store):
         return pooler_name(name) if self.mode is StoreMode.OPERATOR else super().service_account(name)
 
     @property
+    def _instances(self) -> int:
+        # One more: the job that prepares a new one.
+        return self.cluster.instances + 1
+
+    @property
+    def _poolers(self) -> int:
+        # One more while they are replaced.
+        return self.cluster.pooler.replicas + 1
+
+    @property
+    def _cluster_pods(self) -> int:
+        return self._instances + self._poolers
+
+    @property
     def _cluster_containers(self) -> Sequence[tuple[int, Resources]]:
-        # One more: the job that prepares a new instance.
-        cluster = self.cluster
-        instances = cluster.instances + 1
+        backup = self.cluster.backup
         return (
-            (instances, self.resources),
-            (cluster.pooler.replicas + 1, cluster.pooler),
-            *(((instances, cluster.backup.resources),) if cluster.backup else ()),
+            (self._instances, self.resources),
+            (self._poolers, self.cluster.pooler),
+            *(((self._instances, backup.resources),) if backup else ()),
         )
 
     @property
     def _cluster_claims(self) -> Sequence[Bytes]:
         # One pair more: an instance that is made anew has its claims before the old ones are gone.
-        return (self.storage.size, self.cluster.wal_storage.size) * (self.cluster.instances + 1)
+        return (self.storage.size, self.cluster.wal_storage.size) * self._instances
 
     @property
     def shared_buffers(self) -> int:
@@ -421,10 +446,21 @@ class RedisSettings(Store):
     cluster: RedisCluster = RedisCluster()
 
     def pod_labels(self, name: str) -> Mapping[str, str]:
-        return {"app": f"{name}-haproxy"} if self.mode is StoreMode.OPERATOR else super().pod_labels(name)
+        if self.mode is StoreMode.OPERATOR:
+            return {"app": f"{name}-haproxy", "release": name}
+        return super().pod_labels(name)
 
     def service_account(self, name: str) -> str:
         return f"{name}-haproxy" if self.mode is StoreMode.OPERATOR else super().service_account(name)
+
+    @property
+    def _proxies(self) -> int:
+        # One more while they are replaced.
+        return self.cluster.proxy.replicas + 1
+
+    @property
+    def _cluster_pods(self) -> int:
+        return self.cluster.replicas + self._proxies
 
     @property
     def _cluster_containers(self) -> Sequence[tuple[int, Resources]]:
@@ -432,7 +468,7 @@ class RedisSettings(Store):
         return (
             (cluster.replicas, self.resources),
             *((cluster.replicas, cluster.sentinel) for _ in ("sentinel", "split brain")),
-            (cluster.proxy.replicas + 1, cluster.proxy),
+            (self._proxies, cluster.proxy),
             *(((cluster.replicas, self.exporter.resources),) if self.exporter.enabled else ()),
         )
 
@@ -490,6 +526,10 @@ class EntityOperator(Model):
     )
 
 
+#: One, and one more while it is replaced.
+_ENTITY_OPERATORS = 2
+
+
 class KafkaCluster(Model):
     """Kafka in mode `operator`: brokers by Strimzi. Resources and storage are the store's own, for each broker."""
 
@@ -544,14 +584,18 @@ class KafkaSettings(Store):
         return (*super().hosts(name), *brokers)
 
     @property
+    def _cluster_pods(self) -> int:
+        controllers = self.cluster.controllers
+        return self.cluster.brokers + (controllers.replicas if controllers else 0) + _ENTITY_OPERATORS
+
+    @property
     def _cluster_containers(self) -> Sequence[tuple[int, Resources]]:
         cluster = self.cluster
         return (
             (cluster.brokers, self.resources),
             *(((cluster.controllers.replicas, cluster.controllers),) if cluster.controllers else ()),
-            # One more while it is replaced.
-            (2, cluster.entity_operator.topics),
-            (2, cluster.entity_operator.users),
+            (_ENTITY_OPERATORS, cluster.entity_operator.topics),
+            (_ENTITY_OPERATORS, cluster.entity_operator.users),
         )
 
     @property

@@ -143,16 +143,17 @@ share.coordinator.state.topic.min.isr=1
             ),
             self._policy(f"{name}-entity-operator", strimzi.entity_operator_policy(name, args.api_server_cidrs)),
         ]
+
         # Deleted, a topic takes its messages with it, and a cluster of the same name would not know the claims of the
         # old one. `destroy` leaves all of it, as it leaves the namespace.
-        kept = pulumi.ResourceOptions(
-            parent=self,
-            protect=settings.protect,
-            retain_on_delete=True,
-            depends_on=[*policies, *([args.release] if args.release else [])],
-        )
+        def kept(*after: pulumi.Resource) -> pulumi.ResourceOptions:
+            return pulumi.ResourceOptions(
+                parent=self, protect=settings.protect, retain_on_delete=True, depends_on=list(after)
+            )
+
+        served = kept(*policies, *([args.release] if args.release else []))
         pools = [
-            CustomObject(pool, specs.NODE_POOL, metadata=self._of_cluster(pool), spec=spec, opts=kept)
+            CustomObject(pool, specs.NODE_POOL, metadata=self._of_cluster(pool), spec=spec, opts=served)
             for pool, spec in strimzi.pools(settings).items()
         ]
         cluster = CustomObject(
@@ -162,7 +163,7 @@ share.coordinator.state.topic.min.isr=1
             spec=strimzi.kafka(
                 name, settings, metrics=settings.exporter.enabled, priority_class=self._args.priority_class
             ),
-            opts=pulumi.ResourceOptions.merge(kept, pulumi.ResourceOptions(depends_on=pools)),
+            opts=kept(*pools, *own.values()),
         )
         for topic, of in settings.topics.items():
             CustomObject(
@@ -170,9 +171,9 @@ share.coordinator.state.topic.min.isr=1
                 specs.TOPIC,
                 metadata=self._of_cluster(topic),
                 spec=strimzi.topic(settings, of),
-                opts=pulumi.ResourceOptions.merge(kept, pulumi.ResourceOptions(depends_on=[cluster])),
+                opts=kept(cluster),
             )
-        for caller, secret in own.items():
+        for caller in own:
             CustomObject(
                 caller,
                 specs.USER,
@@ -180,7 +181,7 @@ share.coordinator.state.topic.min.isr=1
                 spec=strimzi.user(
                     caller, args.topics[caller], store.credentials_name(name, caller), store.PASSWORD_KEY
                 ),
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[cluster, secret]),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[cluster]),
             )
         self._client_service(settings.pod_labels(name))
 

@@ -129,7 +129,7 @@ class Postgres(StoreComponent[PostgresSettings]):
                 protect=settings.protect,
                 # The operator deletes the claims with the cluster. `destroy` leaves both, as it leaves the namespace.
                 retain_on_delete=True,
-                depends_on=[secret, *policies, *served, *stores],
+                depends_on=[secret, *own.values(), *policies, *served, *stores],
             ),
         )
         after = pulumi.ResourceOptions(parent=self, depends_on=[cluster])
@@ -149,7 +149,7 @@ class Postgres(StoreComponent[PostgresSettings]):
                 spec=cloudnative_pg.role(
                     name, settings, caller, store.credentials_name(name, caller), callers=len(callers)
                 ),
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[cluster, own[caller]]),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[cluster]),
             )
             for caller in callers
         ]

@@ -59,6 +59,12 @@ _GROUPS: dict[str, frozenset[str]] = {
     "PodDisruptionBudget": frozenset({"policy"}),
     "NetworkPolicy": frozenset({"networking.k8s.io", "extensions"}),
     "Gateway": frozenset({"gateway.networking.k8s.io"}),
+    # Of these operators make pods.
+    "Cluster": frozenset({"postgresql.cnpg.io"}),
+    "Pooler": frozenset({"postgresql.cnpg.io"}),
+    "ObjectStore": frozenset({"barmancloud.cnpg.io"}),
+    "Kafka": frozenset({"kafka.strimzi.io"}),
+    "KafkaNodePool": frozenset({"kafka.strimzi.io"}),
     "Release": frozenset({"helm.sh"}),
     "Chart": frozenset({"helm.sh"}),
 }

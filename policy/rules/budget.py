@@ -22,7 +22,11 @@ from ._rule import About, Config, Finding, Schema, stack_rule
 _ROOT = Path(__file__).resolve().parents[2]
 _URL = "https://www.finops.org/framework/capabilities/budgeting/"
 #: What can cost something, or say who pays for what does.
-_KINDS = sorted(WORKLOADS | {"Namespace", "Service", "PersistentVolumeClaim", "HorizontalPodAutoscaler", "Release"})
+_KINDS = sorted(
+    WORKLOADS
+    | {"Namespace", "Service", "PersistentVolumeClaim", "HorizontalPodAutoscaler", "Release"}
+    | {"Cluster", "Pooler", "ObjectStore", "Kafka", "KafkaNodePool"}
+)
 
 _ESTIMATED: Schema = {
     "known": {

@@ -51,10 +51,36 @@ def _guards(stack: Stack, config: Config) -> Iterator[Finding]:
 
 
 def _selects(stack: Stack, namespace: Any, selector: Any) -> bool:
-    # A chart's pods are not in the stack, nor are those whose namespace is unknown: they cannot be ruled out.
-    if namespace is UNKNOWN or any(stack.within(namespace, "Release", "Chart")):
+    # A chart's pods are not in the stack, nor are those whose namespace is unknown: they cannot be ruled out. Where the
+    # program has pods of its own beside them, a selector has to name the release.
+    if namespace is UNKNOWN:
         return True
-    return any(stack.selected(namespace, selector)) or _is_waypoint(stack, namespace, selector)
+    if any(stack.within(namespace, "Release", "Chart")) and not any(stack.within(namespace, *_OWN)):
+        return True
+    return (
+        any(stack.selected(namespace, selector))
+        or _is_waypoint(stack, namespace, selector)
+        or _is_made(stack, namespace, selector)
+    )
+
+
+#: What has pods that are known here.
+_OWN = (*sorted(WORKLOADS), "Cluster", "Kafka")
+#: Labels of pods that somebody makes of an object: what the label's value is the name of.
+_MAKERS = {
+    "cnpg.io/cluster": "Cluster",
+    "cnpg.io/poolerName": "Pooler",
+    "strimzi.io/cluster": "Kafka",
+    "release": "Release",
+}
+
+
+def _is_made(stack: Stack, namespace: Any, selector: Any) -> bool:
+    """Whether an operator or a chart makes the pods, of an object of the stack that the selector names."""
+    return any(
+        isinstance(name := get(selector, "matchLabels", label), str) and stack.named(namespace, kind, name) is not None
+        for label, kind in _MAKERS.items()
+    )
 
 
 def _is_waypoint(stack: Stack, namespace: Any, selector: Any) -> bool:

@@ -26,17 +26,23 @@ def test_the_stack_passes_every_rule_at_its_strictest(stack: str) -> None:
     assert evaluate(_recorded(stack), {"all": "mandatory"}) == []
 
 
+_EVERYWHERE = [
+    ("PodDisruptionBudget", "disruption-budget"),
+    ("ResourceQuota", "namespace-guards"),
+    ("NetworkPolicy", "namespace-guards"),
+    ("Deployment", "no-orphans"),
+]
+#: What the stores are.
+_STORES = {"dev": ["StatefulSet"], "prod": ["Cluster", "Pooler", "Kafka"]}
+
+
 @pytest.mark.parametrize(
-    ("kind", "rule"),
+    ("stack", "kind", "rule"),
     [
-        ("PodDisruptionBudget", "disruption-budget"),
-        ("ResourceQuota", "namespace-guards"),
-        ("NetworkPolicy", "namespace-guards"),
-        ("Deployment", "no-orphans"),
-        ("StatefulSet", "no-orphans"),
+        *((stack, *case) for stack in STACKS for case in _EVERYWHERE),
+        *((stack, kind, "no-orphans") for stack, kinds in _STORES.items() for kind in kinds),
     ],
 )
-@pytest.mark.parametrize("stack", STACKS)
 def test_the_stack_without_one_kind_of_object_does_not_pass(stack: str, kind: str, rule: str) -> None:
     rest = [found for found in _recorded(stack) if not found.type.endswith(f":{kind}")]
     assert len(rest) < len(_recorded(stack))

@@ -6,10 +6,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from cloudmart.preview.recorder import Recorded, Recording
-from cloudmart.settings import Settings
+from cloudmart.settings import Settings, stacks
+from tests.conftest import ROOT
 
 Json = Any
+
+#: What the name of a stack is followed by where its stores are in mode `single`.
+SINGLE = " with single stores"
+#: For what is said of the pods of stores: those that operators make are not among the program's own objects. What the
+#: program tells the operators is held in tests/unit/test_operators.py.
+single_stores = pytest.mark.parametrize(
+    "stack", [name if name == "dev" else name + SINGLE for name in stacks(ROOT)], indirect=True, scope="session"
+)
 
 #: The recommended labels of Kubernetes, the catalog's own, and those that costs are grouped by.
 RECOMMENDED = frozenset(

@@ -11,11 +11,12 @@ from cloudmart.preview.recorder import record
 from cloudmart.settings import Bytes, Cpu
 from tests.conftest import ROOT
 from tests.evaluators.network import matches
-from tests.stack.objects import COST, OWN, RECOMMENDED, Stack
+from tests.stack.objects import COST, OWN, RECOMMENDED, Stack, single_stores
 
 Json = Any
 
 
+@single_stores
 def test_every_object_pod_template_and_claim_template_has_all_labels(stack: Stack) -> None:
     seen = list(stack.labelled())
     missing = {what: sorted((RECOMMENDED | OWN | COST) - set(labels)) for what, labels in seen}
@@ -37,6 +38,7 @@ def test_a_pod_has_the_labels_of_its_workload(stack: Stack) -> None:
             assert template == found.metadata["labels"], found.urn
 
 
+@single_stores
 def test_every_container_is_restricted_and_cannot_write_to_its_image(stack: Stack) -> None:
     checked = 0
     for pod in stack.pods():
@@ -111,6 +113,7 @@ def test_every_priority_class_that_a_pod_names_exists(stack: Stack) -> None:
     assert not any(priority.get("globalDefault") for priority in declared.values())
 
 
+@single_stores
 def test_every_service_selects_one_workload_and_a_port_that_it_has(stack: Stack) -> None:
     checked = 0
     for name, service in stack.of("Service").items():
@@ -230,11 +233,13 @@ def _hard(stack: Stack) -> dict[str, Decimal]:
     }
 
 
+@single_stores
 def test_the_quota_holds_every_service_at_its_maximum_in_the_middle_of_a_rollout(stack: Stack) -> None:
     hard, needed = _hard(stack), _needed(stack, surge=True)
     assert {key: (amount, hard[key]) for key, amount in needed.items() if amount > hard[key]} == {}
 
 
+@single_stores
 def test_the_quota_is_no_larger_than_maxima_rollout_and_declared_headroom(stack: Stack) -> None:
     # A quota that allows anything is none.
     hard, needed = _hard(stack), _needed(stack, surge=True)
@@ -305,6 +310,7 @@ def test_a_second_run_registers_the_same_in_the_same_order(stack: Stack) -> None
     assert [r.secrets for r in again.resources] == [r.secrets for r in stack.recording.resources]
 
 
+@single_stores
 def test_what_holds_data_is_protected_where_the_stack_says_so_and_claims_outlive_it(stack: Stack) -> None:
     data = stack.settings.data
     sets = stack.of("StatefulSet")
