@@ -10,6 +10,7 @@ import pytest
 
 from cloudmart.preview.recorder import Recorded, record
 from cloudmart.settings import load, stacks
+from cloudmart.settings.data import StoreMode
 from tests.conftest import ROOT, Project
 
 Objects = dict[tuple[str, str], Recorded]
@@ -53,6 +54,37 @@ def _scope(stack: str, caller: str) -> set[tuple[str, str]]:
     return {found for found in _of_mesh(stack, caller) if found[0] == "Sidecar"}
 
 
+def _is_operated(stack: str, store: str) -> bool:
+    return getattr(load(stack, ROOT).data, store).mode is StoreMode.OPERATOR
+
+
+def _user(stack: str, store: str, service: str) -> set[tuple[str, str]]:
+    """What a store that an operator runs has for one of its callers."""
+    if not _is_operated(stack, store):
+        return set()
+    own = {"postgres": ("DatabaseRole", f"postgres-{service}"), "kafka": ("KafkaUser", service)}
+    return {
+        own[store],
+        ("RandomPassword", f"{store}-{service}-password"),
+        ("Secret", f"{store}-{service}-credentials"),
+    }
+
+
+def _door(stack: str, store: str) -> set[tuple[str, str]]:
+    """What says who may call a store."""
+    if store == "postgres" and _is_operated(stack, store):
+        # The schemas of the callers are the database's.
+        return {("NetworkPolicy", "postgres-pooler"), ("Database", "postgres-cloudmart")}
+    return {("NetworkPolicy", store)}
+
+
+def _shares(stack: str, others: tuple[str, ...]) -> set[tuple[str, str]]:
+    """What says how many of the database's connections each of its callers may have."""
+    if not _is_operated(stack, "postgres"):
+        return set()
+    return {("Pooler", "postgres-pooler"), *(("DatabaseRole", f"postgres-{other}") for other in others)}
+
+
 def _changed(before: Objects, after: Objects) -> set[tuple[str, str]]:
     return {key for key in before.keys() & after.keys() if before[key].inputs != after[key].inputs}
 
@@ -89,15 +121,14 @@ def test_a_new_service_adds_its_own_objects_and_opens_the_doors_that_it_needs(pr
         ("HorizontalPodAutoscaler", "review-service-hpa"),
         ("PodDisruptionBudget", "review-service-pdb"),
         ("NetworkPolicy", "review-service"),
-    } | _of_layers(stack, "review-service") | _of_mesh(
+    } | _of_layers(stack, "review-service") | _user(stack, "postgres", "review-service") | _of_mesh(
         stack, "review-service", (("review-service", "postgres"), ("review-service", "user-service"))
     )
     assert before.keys() - after.keys() == set()
     assert _changed(before, after) == {
         ("ResourceQuota", "cloudmart-quota"),
-        ("NetworkPolicy", "postgres"),
         ("NetworkPolicy", "user-service"),
-    }
+    } | _door(stack, "postgres") | _shares(stack, ("user-service",))
 
 
 def test_a_service_that_goes_takes_its_own_objects_and_closes_its_doors(project: Project, stack: str) -> None:
@@ -107,9 +138,10 @@ def test_a_service_that_goes_takes_its_own_objects_and_closes_its_doors(project:
     after = _objects(project.root, stack)
     assert after.keys() - before.keys() == set()
     gone = (before.keys() - after.keys()) - _of_layers(stack, "notification-service")
-    of_mesh = _of_mesh(stack, "notification-service", (("notification-service", "kafka"),))
-    assert of_mesh <= gone
-    gone -= of_mesh
+    beside = _of_mesh(stack, "notification-service", (("notification-service", "kafka"),))
+    beside |= _user(stack, "kafka", "notification-service")
+    assert beside <= gone
+    gone -= beside
     assert {name.removesuffix("-hpa").removesuffix("-pdb") for _, name in gone} == {
         "notification-service",
         "notification-service-config",
@@ -139,14 +171,24 @@ def test_an_edge_to_a_store_that_goes_takes_the_credentials_away(project: Projec
     before = _unchanged(stack)
     project.catalog(lambda catalog: catalog["services"]["user-service"]["needs"].remove("postgres"))
     after = _objects(project.root, stack)
-    assert before.keys() - after.keys() == _of_mesh(stack, edges=(("user-service", "postgres"),))
+    edge = _of_mesh(stack, edges=(("user-service", "postgres"),))
+    # It names the kinds that are delivered, and nothing has a role in the database any more.
+    is_limited = "gitops" in load(stack, ROOT).layers and _is_operated(stack, "postgres")
+    project_of_delivery = {("AppProject", "cloudmart-delivery")} if is_limited else set()
+    assert before.keys() - after.keys() == edge | _user(stack, "postgres", "user-service")
     assert after.keys() - before.keys() == set()
-    assert _changed(before, after) == {
-        ("NetworkPolicy", "user-service"),
-        ("NetworkPolicy", "postgres"),
-        ("Deployment", "user-service"),
-    } | _scope(stack, "user-service")
-    assert "postgres-credentials" in str(before[("Deployment", "user-service")].inputs)
+    assert (
+        _changed(before, after)
+        == {
+            ("NetworkPolicy", "user-service"),
+            ("Deployment", "user-service"),
+        }
+        | _scope(stack, "user-service")
+        | _door(stack, "postgres")
+        | project_of_delivery
+    )
+    secret = "postgres-user-service-credentials" if _is_operated(stack, "postgres") else "postgres-credentials"
+    assert secret in str(before[("Deployment", "user-service")].inputs)
     assert "postgres" not in str(after[("Deployment", "user-service")].inputs)
 
 
