@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from cloudmart.settings import Edge, Purpose, Settings
+from cloudmart.settings.data import StoreMode
 from cloudmart.settings.mesh import ISTIOD_PODS
 from cloudmart.settings.model import PROXY_METRICS_PORT
 from components.mesh_values import ISTIOD, ISTIOD_METRICS_PORT
@@ -17,14 +19,38 @@ _PATH = "/metrics"
 
 
 def monitors(settings: Settings) -> Mapping[str, PodMonitorSpec]:
-    """By name of what is scraped: all edges of that purpose, and the mesh's control plane."""
+    """By name of what is scraped: all edges of that purpose, and what is no end of one."""
     found = {edge.target: _monitor(settings, edge) for edge in settings.edges if edge.purpose is Purpose.SCRAPE}
+    for behind in unseen(settings):
+        endpoint = PodEndpoint(port_number=behind.port, path=_PATH, relabelings=(_job(behind.name),))
+        found[behind.name] = _pods(behind.pods, behind.namespace, endpoint)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unseen:
+    """Pods that are scraped and are no end of an edge: nobody of the shop calls them."""
+
+    name: str
+    namespace: str
+    pods: Mapping[str, str]
+    port: int
+
+
+def unseen(settings: Settings) -> list[Unseen]:
+    """The mesh's control plane, and what stands behind the pooler or proxy of a store that an operator runs."""
+    found = []
     if settings.mesh.enabled:
-        found[ISTIOD] = _pods(
-            ISTIOD_PODS,
-            settings.mesh.namespace,
-            PodEndpoint(port_number=ISTIOD_METRICS_PORT, path=_PATH, relabelings=(_job(ISTIOD),)),
-        )
+        found.append(Unseen(name=ISTIOD, namespace=settings.mesh.namespace, pods=ISTIOD_PODS, port=ISTIOD_METRICS_PORT))
+    behind = {
+        "postgres": ("instances", {"cnpg.io/cluster": "postgres", "cnpg.io/podRole": "instance"}),
+        "redis": ("replicas", {"app": "redis", "release": "redis"}),
+    }
+    for store, (what, pods) in behind.items():
+        of = getattr(settings.data, store)
+        if of is not None and of.mode is StoreMode.OPERATOR and of.exporter.enabled:
+            home = settings.namespace.name
+            found.append(Unseen(name=f"{store}-{what}", namespace=home, pods=pods, port=of.metrics_port))
     return found
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from cloudmart.settings import GATEWAY, Criticality, Purpose, Service, Settings, TargetKind
+from cloudmart.settings.data import StoreMode
 from cloudmart.settings.mesh import MeshMode
 from components.monitoring.promql import alert, number, record
 from components.specs.prometheus import Rule, RuleGroup
@@ -370,7 +371,8 @@ def _platform(settings: Settings) -> Iterator[Rule]:
         )
 
     kafka = settings.data.kafka
-    if kafka and kafka.scrape_port is not None:
+    # The operator's Kafka has no exporter that knows of consumers.
+    if kafka and kafka.mode is StoreMode.SINGLE and kafka.exporter.enabled:
         group = f'{{namespace="{home.name}"}}'
         by = "by (consumergroup, topic)"
         yield alert(

@@ -12,7 +12,6 @@ from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.networking.v1 import NetworkPolicyEgressRuleArgs, NetworkPolicyPeerArgs, NetworkPolicySpecArgs
 
 from cloudmart.settings import PROMETHEUS, Settings
-from cloudmart.settings.mesh import ISTIOD_PODS
 from components import network
 from components.custom import CustomObject
 from components.labels import Labels
@@ -25,8 +24,7 @@ from components.layer import (
     to_ports,
     within,
 )
-from components.mesh_values import ISTIOD_METRICS_PORT
-from components.monitoring.monitors import monitors
+from components.monitoring.monitors import monitors, unseen
 from components.monitoring.rules import rules
 from components.monitoring.values import (
     ADMIN,
@@ -165,7 +163,18 @@ def _network_policies(settings: Settings) -> dict[str, NetworkPolicySpecArgs]:
                     )
                     for edge in settings.needs_of(PROMETHEUS)
                 ),
-                *(_to_istiod(settings) if settings.mesh.enabled else ()),
+                *(
+                    NetworkPolicyEgressRuleArgs(
+                        to=[
+                            NetworkPolicyPeerArgs(
+                                namespace_selector=selector({"kubernetes.io/metadata.name": behind.namespace}),
+                                pod_selector=selector(dict(behind.pods)),
+                            )
+                        ],
+                        ports=network.tcp(behind.port),
+                    )
+                    for behind in unseen(settings)
+                ),
             ],
         ),
     }
@@ -175,10 +184,3 @@ def _network_policies(settings: Settings) -> dict[str, NetworkPolicySpecArgs]:
         found["allow-metrics-api"] = from_anywhere([_KUBELET_PORT], pods)
         found["allow-metrics-server-kubelets"] = to_ports([_KUBELET_PORT], pods)
     return found
-
-
-def _to_istiod(settings: Settings) -> list[NetworkPolicyEgressRuleArgs]:
-    home = LabelSelectorArgs(match_labels={"kubernetes.io/metadata.name": settings.mesh.namespace})
-    pods = LabelSelectorArgs(match_labels=dict(ISTIOD_PODS))
-    peer = NetworkPolicyPeerArgs(namespace_selector=home, pod_selector=pods)
-    return [NetworkPolicyEgressRuleArgs(to=[peer], ports=network.tcp(ISTIOD_METRICS_PORT))]
