@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -53,7 +54,7 @@ class AuthorizationArgs:
     after: Sequence[pulumi.Resource]
 
 
-class _FromPlan(pulumi.ComponentResource):
+class _FromPlan(pulumi.ComponentResource, abc.ABC):
     """Makes what was planned."""
 
     def _make(self, name: str, args: AuthorizationArgs, objects: Iterable[Planned]) -> None:
