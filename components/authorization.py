@@ -164,7 +164,9 @@ def _allowed(settings: Settings) -> Iterator[Planned]:
     yield Planned(kind=istio.AUTHORIZATION_POLICY, name="deny-by-default", spec=nothing)
     ambient = settings.mesh.is_ambient
     if ambient:
-        # A waypoint knows no policies but those that name it or a Service behind it, and every such Service has one.
+        # A waypoint knows no policies but those that name it or a Service behind it.
+        spec = replace(nothing, target_refs=[_ref("Gateway", WAYPOINT)])
+        yield Planned(kind=istio.AUTHORIZATION_POLICY, name=f"deny-by-default-at-{WAYPOINT}", spec=spec)
         for service in settings.services:
             if settings.callers_of(service):
                 yield _policy(

@@ -256,6 +256,7 @@ def pooler_policy(
     scrapers: Sequence[tuple[Party, int]],
     home: str,
     api_server: Sequence[str],
+    mesh_ports: Sequence[int] = (),
 ) -> NetworkPolicySpecArgs:
     """The declared callers come in; what they want is with the instances."""
     instances = NetworkPolicyPeerArgs(pod_selector=instances_selector(name))
@@ -263,7 +264,7 @@ def pooler_policy(
         pod_selector=LabelSelectorArgs(match_labels=dict(settings.pod_labels(name))),
         policy_types=["Ingress", "Egress"],
         ingress=[
-            *network.ingress_from(callers, [settings.server_port], home),
+            *network.ingress_from(callers, [settings.server_port, *mesh_ports], home),
             *network.ingress_of_scrapers(scrapers, home),
         ],
         egress=[

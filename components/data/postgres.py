@@ -102,7 +102,9 @@ class Postgres(StoreComponent[PostgresSettings]):
         own = self._credentials_of_callers({"cnpg.io/reload": "true"})
         wired = (self._args.scrapers, self._args.home, args.api_server_cidrs)
         policies = [
-            self._policy(pooler, cloudnative_pg.pooler_policy(name, settings, self._args.callers, *wired)),
+            self._policy(
+                pooler, cloudnative_pg.pooler_policy(name, settings, self._args.callers, *wired, self._args.mesh_ports)
+            ),
             self._policy(f"{name}-instances", cloudnative_pg.instances_policy(name, settings, args.party, *wired)),
         ]
         served = [args.release] if args.release else []

@@ -83,7 +83,10 @@ tcp-keepalive 60
         self.connection = replace(self.connection, checksum=checksum)
         scrapers, home = self._args.scrapers, self._args.home
         policies = [
-            self._policy(f"{name}-haproxy", redis_ha.proxy_policy(name, settings, self._args.callers, scrapers, home)),
+            self._policy(
+                f"{name}-haproxy",
+                redis_ha.proxy_policy(name, settings, self._args.callers, scrapers, home, self._args.mesh_ports),
+            ),
             self._policy(f"{name}-replicas", redis_ha.replicas_policy(name, settings, scrapers, home)),
         ]
         layer = settings.layer(home)

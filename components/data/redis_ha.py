@@ -156,7 +156,12 @@ def _ports(*numbers: int) -> list[NetworkPolicyPortArgs]:
 
 
 def proxy_policy(
-    name: str, settings: RedisSettings, callers: Sequence[Party], scrapers: Sequence[tuple[Party, int]], home: str
+    name: str,
+    settings: RedisSettings,
+    callers: Sequence[Party],
+    scrapers: Sequence[tuple[Party, int]],
+    home: str,
+    mesh_ports: Sequence[int] = (),
 ) -> NetworkPolicySpecArgs:
     """The declared callers come in; what they want is with the replicas."""
     replicas = NetworkPolicyPeerArgs(pod_selector=replicas_selector(name))
@@ -164,7 +169,7 @@ def proxy_policy(
         pod_selector=LabelSelectorArgs(match_labels=dict(settings.pod_labels(name))),
         policy_types=["Ingress", "Egress"],
         ingress=[
-            *network.ingress_from(callers, [settings.server_port], home),
+            *network.ingress_from(callers, [settings.server_port, *mesh_ports], home),
             *network.ingress_of_scrapers(scrapers, home),
         ],
         egress=[NetworkPolicyEgressRuleArgs(to=[replicas], ports=_ports(settings.server_port, _SENTINEL))],
