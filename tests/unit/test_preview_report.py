@@ -166,8 +166,8 @@ def copy_of_the_project(to: Path) -> Path:
     return to
 
 
-#: Groups of custom kinds whose definitions package registries have, and of those whose definitions they do not; the last
-#: are made by Gatekeeper, out of its templates.
+#: Groups of custom kinds whose definitions package registries have, and of those whose definitions they do not;
+#: the last are made by Gatekeeper, out of its templates.
 _PUBLISHED = {group for project in crds.PROJECTS for group in project.kinds}
 _UNPUBLISHED = {"configuration.konghq.com", "postgresql.cnpg.io", "constraints.gatekeeper.sh"}
 
