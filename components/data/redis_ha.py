@@ -57,7 +57,9 @@ def redis_ha_values(
 ) -> dict[str, Any]:
     """Values of chart ``redis-ha``. The password is `key` of the Secret `secret`."""
     of, metrics = settings.cluster, settings.exporter.enabled
+    component = "app.kubernetes.io/component"
     payer, small = cost_labels(labels), resources(of.sentinel)
+    about = {**payer, component: labels[component]}
     restart = {"checksum/credentials": checksum}
     values: dict[str, Any] = {
         "nameOverride": name,
@@ -67,7 +69,7 @@ def redis_ha_values(
         "imagePullSecrets": [{"name": secret} for secret in settings.image.pull_secrets],
         "replicas": of.replicas,
         # The chart writes them into its template as they are: without quotes of its own, `false` would be no text.
-        "labels": {**payer, **{key: f'"{value}"' for key, value in OUT_OF_THE_MESH.items()}},
+        "labels": {**about, **{key: f'"{value}"' for key, value in OUT_OF_THE_MESH.items()}},
         "auth": True,
         "existingSecret": secret,
         "authKey": key,
@@ -117,7 +119,7 @@ def redis_ha_values(
             "replicas": of.proxy.replicas,
             "image": _image(of.proxy.image),
             "imagePullSecrets": [{"name": secret} for secret in of.proxy.image.pull_secrets],
-            "labels": payer,
+            "labels": about,
             "resources": resources(of.proxy),
             "init": {"resources": resources(of.proxy)},
             "serviceAccount": {"create": True, "automountToken": False},

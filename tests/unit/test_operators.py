@@ -343,7 +343,7 @@ def test_the_clients_services_choose_the_pods_of_the_parties(operated: Recording
 # --- charts -----------------------------------------------------------------------------------------------------------
 
 
-LABELS = {"project": "shop", "team": "core", "cost-center": "CC-1", "app": "x"}
+LABELS = {"project": "shop", "team": "core", "cost-center": "CC-1", "app": "x", "app.kubernetes.io/component": "cache"}
 VALUES: dict[str, Callable[[Settings], Json]] = {
     "cloudnative-pg": lambda s: cloudnative_pg_values(s.operators.cloudnative_pg, "shop", LABELS),
     "plugin-barman-cloud": lambda s: barman_cloud_values(s.operators.cloudnative_pg, LABELS),
