@@ -12,7 +12,6 @@ from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, LabelSelectorRequiremen
 from pulumi_kubernetes.networking.v1 import NetworkPolicy, NetworkPolicyEgressRuleArgs, NetworkPolicySpecArgs
 
 from cloudmart.settings import GATEWAY, Edge, Party, Settings, TargetKind
-from cloudmart.settings.data import StoreMode
 from cloudmart.settings.identity import IdentitySettings
 from cloudmart.settings.mesh import HBONE_PORT
 from cloudmart.settings.model import PROMETHEUS, PROXY_METRICS_PORT, Purpose
@@ -559,9 +558,7 @@ def _store_hosts(settings: Settings, name: str) -> list[str]:
     host = connections_of(settings.data)[name].host
     if "." in host:
         return [host]
-    kafka = settings.data.kafka
-    brokers = [f"{name}-kafka-brokers"] if name == "kafka" and kafka and kafka.mode is StoreMode.OPERATOR else []
-    return [_host(settings, service) for service in (host, *brokers)]
+    return [_host(settings, service) for service in getattr(settings.data, name).hosts(name)]
 
 
 def _host(settings: Settings, service: str) -> str:
