@@ -31,13 +31,31 @@ def _unchanged(stack: str) -> Objects:
 #: What a layer makes for each service beside its own objects, as type and name; ``{}`` is the service.
 _EACH: dict[str, set[tuple[str, str]]] = {
     "verticalAutoscaling": {("VerticalPodAutoscaler", "{}-vpa")},
+    "monitoring": {("ConfigMap", "dashboard-service-{}"), ("PrometheusRule", "rules-{}")},
 }
 
 
 def _of_layers(stack: str, service: str) -> set[tuple[str, str]]:
     """What the layers that are on in a stack make for one service."""
-    on = load(stack, ROOT).layers
-    return {(kind, name.format(service)) for layer, made in _EACH.items() if layer in on for kind, name in made}
+    settings = load(stack, ROOT)
+    on = settings.layers
+    found = {(kind, name.format(service)) for layer, made in _EACH.items() if layer in on for kind, name in made}
+    # Its proxy is what is scraped.
+    is_scraped = "monitoring" in on and settings.mesh.enabled and not settings.mesh.is_ambient
+    return found | ({("PodMonitor", f"scrape-{service}")} if is_scraped else set())
+
+
+def _shown(stack: str, *services: str, listed: bool = False) -> set[tuple[str, str]]:
+    """What the monitoring, where it is on, tells of services; `listed` where there is one more or less of them."""
+    settings = load(stack, ROOT)
+    if not settings.monitoring.enabled:
+        return set()
+    found = {("ConfigMap", f"dashboard-service-{service}") for service in services}
+    if listed:
+        found.add(("ConfigMap", "dashboard-overview"))
+        if settings.mesh.enabled:
+            found |= {("PrometheusRule", "rules-platform"), ("NetworkPolicy", "monitoring-allow-scraping")}
+    return found
 
 
 def _of_mesh(stack: str, service: str | None = None, edges: tuple[tuple[str, str], ...] = ()) -> set[tuple[str, str]]:
@@ -128,7 +146,7 @@ def test_a_new_service_adds_its_own_objects_and_opens_the_doors_that_it_needs(pr
     assert _changed(before, after) == {
         ("ResourceQuota", "cloudmart-quota"),
         ("NetworkPolicy", "user-service"),
-    } | _door(stack, "postgres") | _shares(stack, ("user-service",))
+    } | _door(stack, "postgres") | _shares(stack, ("user-service",)) | _shown(stack, "user-service", listed=True)
 
 
 def test_a_service_that_goes_takes_its_own_objects_and_closes_its_doors(project: Project, stack: str) -> None:
@@ -148,7 +166,8 @@ def test_a_service_that_goes_takes_its_own_objects_and_closes_its_doors(project:
         "notification-service-placeholder",
     }
     changed = _changed(before, after) - {("LimitRange", "cloudmart-limits")}  # it had the smallest containers
-    assert changed == {("ResourceQuota", "cloudmart-quota"), ("NetworkPolicy", "kafka")}
+    shown = _shown(stack, listed=True)
+    assert changed == {("ResourceQuota", "cloudmart-quota"), ("NetworkPolicy", "kafka")} | shown
 
 
 def test_an_edge_between_services_that_goes_closes_both_ends(project: Project, stack: str) -> None:
@@ -161,10 +180,12 @@ def test_an_edge_between_services_that_goes_closes_both_ends(project: Project, s
         ("NetworkPolicy", "order-service"),
         ("NetworkPolicy", "payment-service"),
         ("Deployment", "order-service"),
-    } | _scope(stack, "order-service")
+    } | _scope(stack, "order-service") | _shown(stack, "order-service", "payment-service")
     assert "PAYMENT_SERVICE_URL" in str(before[("Deployment", "order-service")].inputs)
     assert "PAYMENT_SERVICE_URL" not in str(after[("Deployment", "order-service")].inputs)
-    assert after[("NetworkPolicy", "payment-service")].inputs["spec"].get("ingress", []) == []
+    port = load(stack, ROOT).services["payment-service"].container_port
+    rules = after[("NetworkPolicy", "payment-service")].inputs["spec"].get("ingress", [])
+    assert not [rule for rule in rules if port in [each["port"] for each in rule["ports"]]]
 
 
 def test_an_edge_to_a_store_that_goes_takes_the_credentials_away(project: Project, stack: str) -> None:
@@ -177,16 +198,10 @@ def test_an_edge_to_a_store_that_goes_takes_the_credentials_away(project: Projec
     project_of_delivery = {("AppProject", "cloudmart-delivery")} if is_limited else set()
     assert before.keys() - after.keys() == edge | _user(stack, "postgres", "user-service")
     assert after.keys() - before.keys() == set()
-    assert (
-        _changed(before, after)
-        == {
-            ("NetworkPolicy", "user-service"),
-            ("Deployment", "user-service"),
-        }
-        | _scope(stack, "user-service")
-        | _door(stack, "postgres")
-        | project_of_delivery
-    )
+    assert _changed(before, after) == {
+        ("NetworkPolicy", "user-service"),
+        ("Deployment", "user-service"),
+    } | _scope(stack, "user-service") | _door(stack, "postgres") | project_of_delivery | _shown(stack, "user-service")
     secret = "postgres-user-service-credentials" if _is_operated(stack, "postgres") else "postgres-credentials"
     assert secret in str(before[("Deployment", "user-service")].inputs)
     assert "postgres" not in str(after[("Deployment", "user-service")].inputs)
@@ -254,5 +269,7 @@ def test_a_cost_center_of_its_own_is_on_every_object_of_the_service_and_on_no_ot
     project.catalog(lambda catalog: catalog["services"]["user-service"].update(costCenter="CC-2002"))
     after = _objects(project.root, stack)
     changed = {after[key].urn: after[key].metadata["labels"] for key in _changed(before, after)}
-    assert {(labels["app"], labels["cost-center"]) for labels in changed.values()} == {("user-service", "CC-2002")}
-    assert len(changed) == 8 + len(_of_layers(stack, "user-service"))
+    rules = {key for key in [("PrometheusRule", f"rules-{of}") for of in ("user-service", "platform")] if key in after}
+    told = {after[key].urn for key in _shown(stack, "user-service") | rules}
+    of_it = [labels for urn, labels in changed.items() if urn not in told]
+    assert {(labels["app"], labels["cost-center"]) for labels in of_it} == {("user-service", "CC-2002")}
