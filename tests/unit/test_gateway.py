@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from cloudmart.cluster import crds
 from cloudmart.cluster.charts import ChartUnreachable, check_manifest
+from cloudmart.deploy import up
 from cloudmart.preview.policy import evaluate
 from cloudmart.preview.recorder import Recording, record
+from cloudmart.settings import load
 from cloudmart.settings.gateway import GatewaySettings
 from cloudmart.settings.identity import IdentitySettings
 from cloudmart.settings.service import Criticality, HttpMethod
@@ -475,3 +478,22 @@ def test_a_manifest_that_cannot_be_had_is_named_with_its_key(tmp_path: Path) -> 
     for source, said in (("gone.yaml", "is not there"), ("http://127.0.0.1:9/x.yaml", "does not answer")):
         with pytest.raises(ChartUnreachable, match=f"manifest cloudmart:gateway.crds.source: .*{said}"):
             check_manifest(source, tmp_path, key="cloudmart:gateway.crds.source")
+
+
+def test_the_local_cluster_has_no_load_balancer_and_the_definitions_of_a_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def instead(*taught: str) -> Json:
+        monkeypatch.setattr(crds, "taught", lambda _cluster: taught)
+        said: list[str] = []
+        found = up._instead(load("prod", ROOT), tmp_path, said.append)
+        assert ["no load balancers" in line for line in said] == [True]
+        assert set(found) == {"cloudmart:gateway"}
+        assert found["cloudmart:gateway"].pop("service") == {"type": "ClusterIP"}
+        return found["cloudmart:gateway"]
+
+    monkeypatch.setattr(crds, "folder", lambda: tmp_path)
+    assert instead("istio", "gateway-api") == {"crds": {"install": False}}
+    assert instead("istio") == {}
+    (tmp_path / "gateway-api.yaml").write_text("{}")
+    assert instead("istio") == {"crds": {"source": str(tmp_path / "gateway-api.yaml")}}
