@@ -72,6 +72,11 @@ def _scope(stack: str, caller: str) -> set[tuple[str, str]]:
     return {found for found in _of_mesh(stack, caller) if found[0] == "Sidecar"}
 
 
+def _delivered(stack: str) -> set[tuple[str, str]]:
+    """What tells Argo CD, where it is on, which Deployments an autoscaler scales."""
+    return {("Application", f"cloudmart-{stack}")} if "gitops" in load(stack, ROOT).layers else set()
+
+
 def _is_operated(stack: str, store: str) -> bool:
     return getattr(load(stack, ROOT).data, store).mode is StoreMode.OPERATOR
 
@@ -146,7 +151,9 @@ def test_a_new_service_adds_its_own_objects_and_opens_the_doors_that_it_needs(pr
     assert _changed(before, after) == {
         ("ResourceQuota", "cloudmart-quota"),
         ("NetworkPolicy", "user-service"),
-    } | _door(stack, "postgres") | _shares(stack, ("user-service",)) | _shown(stack, "user-service", listed=True)
+    } | _door(stack, "postgres") | _shares(stack, ("user-service",)) | _shown(
+        stack, "user-service", listed=True
+    ) | _delivered(stack)
 
 
 def test_a_service_that_goes_takes_its_own_objects_and_closes_its_doors(project: Project, stack: str) -> None:
@@ -166,7 +173,7 @@ def test_a_service_that_goes_takes_its_own_objects_and_closes_its_doors(project:
         "notification-service-placeholder",
     }
     changed = _changed(before, after) - {("LimitRange", "cloudmart-limits")}  # it had the smallest containers
-    shown = _shown(stack, listed=True)
+    shown = _shown(stack, listed=True) | _delivered(stack)
     assert changed == {("ResourceQuota", "cloudmart-quota"), ("NetworkPolicy", "kafka")} | shown
 
 
