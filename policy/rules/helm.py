@@ -70,6 +70,13 @@ _CHARTS: dict[str, list[Any]] = {
         _component("haproxy", on=False),
         _component("exporter", on=False),
     ],
+    "istiod": [
+        {"resources": "resources", "switches": {}},
+        # Of the proxy in every pod of the mesh.
+        {"resources": "global.proxy.resources", "switches": {}},
+    ],
+    "cni": [{"resources": "resources", "switches": {}}],
+    "ztunnel": [{"resources": "resources", "switches": {}}],
     "gatekeeper": [
         {"resources": f"{part}.resources", "switches": {}} for part in ("controllerManager", "audit", "crds")
     ],
