@@ -444,7 +444,9 @@ def _users_of_stores(settings: Settings, origins: Mapping[Path_, Origin]) -> Ite
                         f"from data.kafka.topics: {', '.join(known) or 'none'}"
                     )
         needs_kafka = "kafka" in service.needs
-        if any(used.values()) and not needs_kafka:
+        # A need that is misspelt may be this one, and has been told.
+        understood = {*settings.services, *settings.stores, *settings.externals} >= {*service.needs}
+        if any(used.values()) and not needs_kafka and understood:
             yield f"{_where(path, origins)}: found topics, but no need of kafka; allowed: both or neither"
         if needs_kafka and not any(used.values()) and kafka and kafka.mode is StoreMode.OPERATOR:
             yield (

@@ -8,7 +8,6 @@ accepts, and that a layer goes as a whole.
 from __future__ import annotations
 
 import json
-from functools import cache
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ STACK = "prod"
 _TRANSIENT = {"events", "endpoints", "endpointslices", "pods", "replicasets", "controllerrevisions", "leases", "jobs"}
 
 
-@cache
 def _kinds(shop: Shop) -> list[str]:
     """Every kind that can be listed."""
     return sorted(
