@@ -33,8 +33,8 @@ DEFAULT_NODES = 3
 
 # Parts of charts that run on every node, by chart and key of the values.
 _DAEMON_SETS = {("kubecost", "networkCosts"), ("cost-analyzer", "networkCosts")}
-# Charts that are one DaemonSet as a whole.
-_DAEMON_CHARTS = {"cni", "ztunnel"}
+# Charts that are one DaemonSet as a whole, and their releases: a folder with the chart may be called anything.
+_DAEMON_CHARTS = {"cni", "istio-cni", "ztunnel"}
 # Requests of these are no money: they come with the node.
 _FREE = ("ephemeral-storage", "hugepages-")
 # What Istio's injector gives the proxy beside each pod, unless annotations of the pod or the values of istiod's release
@@ -464,7 +464,7 @@ class _Pricing:
         owner = self._release_owner(resource, (_map(_map(resource.inputs, "values"), "labels"),))
         self._services.setdefault(owner.service, owner)
         chart = _chart(resource)
-        count = self._on_every_node() if chart in _DAEMON_CHARTS else Range.exactly(1)
+        count = self._on_every_node() if {chart, resource.name} & _DAEMON_CHARTS else Range.exactly(1)
         yield from self._values(resource, owner, _map(resource.inputs, "values"), chart, count)
 
     def _release_owner(self, resource: Resource, labels: tuple[Mapping[str, Any], ...]) -> _Owner:
@@ -591,7 +591,7 @@ class _Pricing:
 def _proxy(resources: Iterable[Resource]) -> Mapping[str, Any]:
     """What the mesh's proxies request: as the release of istiod's chart says, else the chart's default."""
     for resource in resources:
-        if resource.type == _RELEASE and _chart(resource) == "istiod":
+        if resource.type == _RELEASE and "istiod" in (_chart(resource), resource.name):
             proxy = _map(_map(_map(resource.inputs, "values"), "global"), "proxy")
             if requests := _map(_map(proxy, "resources"), "requests"):
                 return requests
