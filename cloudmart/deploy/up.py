@@ -179,8 +179,10 @@ def _left_out(
                 ) from None
             if not target.local:
                 raise
-            progress(f"{key} is left out: {error}")
-            _merge(overrides, {f"cloudmart:{top}": part for top, part in Settings.without(key).items()})
+            off = Settings.without(key)
+            single = [store for store, part in off.get("data", {}).items() if "mode" in part]
+            progress(f"{key} is left out{''.join(f', and {store} runs as a single one' for store in single)}: {error}")
+            _merge(overrides, {f"cloudmart:{top}": part for top, part in off.items()})
         else:
             if target.local and key in settings.layers:
                 # The local cluster may know the custom kinds already, which a chart brings too.

@@ -89,3 +89,17 @@ def test_releases_take_over_what_the_local_cluster_knows_already_and_nothing_of_
         shops = [r for r in releases if r.inputs["namespace"] == settings.namespace.name]
         assert len(releases) > 8
         assert {r.inputs.get("takeOwnership", False) for r in releases if r not in shops} == {local}
+
+
+def test_a_store_whose_operator_cannot_be_had_runs_as_a_single_one_and_one_line_says_so() -> None:
+    target = up.Target(kubectl=Kubectl(path=Path("kubectl")), local=True)
+    lines: list[str] = []
+    overrides = up._left_out(load("prod", CHECKOUT), target, CHECKOUT, NoCli("no pulumi on PATH"), lines.append)
+    for key, store in (
+        ("operators.cloudnativePg", "postgres"),
+        ("operators.strimzi", "kafka"),
+        ("data.redis.cluster", "redis"),
+    ):
+        said = f"{key} is left out, and {store} runs as a single one: chart "
+        assert len([line for line in lines if line.startswith(said)]) == 1
+        assert overrides["cloudmart:data"][store]["mode"] == "single"
