@@ -218,14 +218,16 @@ class RoutesArgs:
     labels: Labels
     #: Whether the mesh's proxies stand between the gateway and the services; they route by the name of the Service.
     mesh: bool = False
+    #: Whether somebody collects what is counted.
+    scraped: bool = False
 
 
 class Routes(pulumi.ComponentResource):
     """``cloudmart:gateway:Routes``
 
     In the shop's namespace one HTTPRoute a routed service, and the KongPlugins that they use: ``gateway-jwt``,
-    ``gateway-cors``, ``gateway-request-size``, ``gateway-correlation-id``, and ``gateway-rate-limit-<criticality>``. In
-    the gateway's namespace, where a route asks for tokens, KongConsumer ``token-issuer``, with Secret ``token-issuer``
+    ``gateway-cors``, ``gateway-request-size``, ``gateway-correlation-id``, ``gateway-metrics`` where they are collected,
+    and ``gateway-rate-limit-<criticality>``. In the gateway's namespace, where a route asks for tokens, KongConsumer ``token-issuer``, with Secret ``token-issuer``
     where the settings hold the issuer's key themselves.
     """
 
@@ -324,8 +326,8 @@ class Routes(pulumi.ComponentResource):
         )
 
 
-_JWT, _CORS, _SIZE, _CORRELATION, _RATE = (
-    f"gateway-{plugin}" for plugin in ("jwt", "cors", "request-size", "correlation-id", "rate-limit")
+_JWT, _CORS, _SIZE, _CORRELATION, _METRICS, _RATE = (
+    f"gateway-{plugin}" for plugin in ("jwt", "cors", "request-size", "correlation-id", "metrics", "rate-limit")
 )
 
 
@@ -337,6 +339,7 @@ def _plugins_of(args: RoutesArgs, service: Service, route: Route) -> list[str]:
         f"{_RATE}-{service.criticality}",
         _SIZE,
         _CORRELATION,
+        *([_METRICS] if args.scraped else []),
     ]
 
 
@@ -356,6 +359,7 @@ def _plugins(args: RoutesArgs) -> dict[str, kong.KongPlugin]:
             config=kong.RequestSizeLimiting(allowed_payload_size=settings.max_request_kilobytes),
         ),
         _CORRELATION: kong.KongPlugin(plugin="correlation-id", config=kong.CorrelationId()),
+        _METRICS: kong.KongPlugin(plugin="prometheus", config=kong.Prometheus()),
         **{
             f"{_RATE}-{service.criticality}": kong.KongPlugin(
                 plugin="rate-limiting",

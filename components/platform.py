@@ -276,6 +276,7 @@ class Platform(pulumi.ComponentResource):
                 gateway_namespace=gateway.namespace,
                 labels=gateway.labels,
                 mesh=settings.mesh.enabled,
+                scraped=bool(settings.scrapes_of(GATEWAY)),
             ),
             pulumi.ResourceOptions(parent=self, depends_on=[gateway]),
         )

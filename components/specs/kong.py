@@ -58,6 +58,14 @@ class RateLimiting(PluginConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prometheus(PluginConfig):
+    """Counts requests by status, and how long they take; without these Kong tells of itself only."""
+
+    status_code_metrics: bool = True
+    latency_metrics: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class CorsConfig(PluginConfig):
     """Answers browsers' preflight requests, and says whose pages may read answers."""
 
