@@ -226,9 +226,9 @@ class Routes(pulumi.ComponentResource):
     """``cloudmart:gateway:Routes``
 
     In the shop's namespace one HTTPRoute a routed service, and the KongPlugins that they use: ``gateway-jwt``,
-    ``gateway-cors``, ``gateway-request-size``, ``gateway-correlation-id``, ``gateway-metrics`` where they are collected,
-    and ``gateway-rate-limit-<criticality>``. In the gateway's namespace, where a route asks for tokens, KongConsumer ``token-issuer``, with Secret ``token-issuer``
-    where the settings hold the issuer's key themselves.
+    ``gateway-cors``, ``gateway-request-size``, ``gateway-correlation-id``, ``gateway-metrics`` where they are
+    collected, and ``gateway-rate-limit-<criticality>``. In the gateway's namespace, where a route asks for tokens,
+    KongConsumer ``token-issuer``, with Secret ``token-issuer`` where the settings hold the issuer's key themselves.
     """
 
     def __init__(self, name: str, args: RoutesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
