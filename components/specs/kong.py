@@ -98,7 +98,7 @@ class CorrelationId(PluginConfig):
 class KongPlugin(Spec):
     """A plugin with a configuration; the fields stand beside `metadata`."""
 
-    plugin: Literal["jwt", "rate-limiting", "cors", "request-size-limiting", "correlation-id"]
+    plugin: Literal["jwt", "rate-limiting", "cors", "request-size-limiting", "correlation-id", "prometheus"]
     config: PluginConfig
 
 
