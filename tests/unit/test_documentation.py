@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 import yaml
 
+from cloudmart.cli import cli
+from cloudmart.cluster.load import read_profile
 from cloudmart.preview import run
 from cloudmart.settings import load
 
@@ -33,6 +40,150 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z0-9]+)", page.read_text(), re.MULTILINE))
     assert named <= targets
+
+
+def commands(text: str) -> Iterator[tuple[str, bool]]:
+    """Every `cloudmart` command line of a page, and whether it stands in a block of commands, complete."""
+    fenced = re.findall(r"^ *```(?:sh|console)?\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    for line in "\n".join(fenced).replace("\\\n", " ").splitlines():
+        if found := re.match(r" *(?:\$ )?(?:\.venv/bin/)?cloudmart +(.*)", line):
+            yield found[1], True
+    for span in re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)):
+        if found := re.search(r"(?:^|\| )(?:\.venv/bin/)?cloudmart +([^|]*)$", span):
+            yield found[1], False
+
+
+def parsed(words: list[str], *, complete: bool) -> None:
+    """Has click read a command line, and run nothing. Prose may leave out what is required."""
+    command: click.Command = cli
+    parent = None
+    while True:
+        try:
+            context = command.make_context(command.name, words, parent=parent)
+        except click.exceptions.NoArgsIsHelpError:
+            return
+        except click.MissingParameter:
+            if complete:
+                raise
+            return
+        words = [*context._protected_args, *context.args]  # where click keeps a group's subcommand
+        if not isinstance(command, click.Group) or not words:
+            return
+        _, found, words = command.resolve_command(context, words)
+        assert found is not None
+        command, parent = found, context
+
+
+def test_click_reads_the_command_lines_of_a_page_and_refuses_a_misspelt_one() -> None:
+    text = "`cloudmart rightsize`\n```sh\ncloudmart preview --stack dev  # x\n```\n`get | cloudmart render`"
+    assert list(commands(text)) == [("preview --stack dev  # x", True), ("rightsize", False), ("render", False)]
+    with pytest.raises(click.NoSuchOption):
+        parsed(["cost", "forecast", "--stak", "dev"], complete=True)
+    with pytest.raises(click.UsageError):
+        parsed(["local", "begin"], complete=False)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_every_cloudmart_command_that_a_page_shows_can_be_typed(page: Path) -> None:
+    wrong = []
+    for line, complete in commands(page.read_text()):
+        words = [word for word in shlex.split(line, comments=True) if word != "…"]
+        try:
+            parsed(words, complete=complete)
+        except click.exceptions.Exit:
+            pass  # --help and --version
+        except click.UsageError as error:
+            if isinstance(error, click.BadParameter) and error.param and isinstance(error.param.type, click.Path):
+                continue  # a file that the reader is to have
+            wrong.append(f"cloudmart {line}: {error.format_message()}")
+    assert wrong == []
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Two trees, deep."""
+    both = {key for key in over if isinstance(over[key], dict) and isinstance(under.get(key), dict)}
+    return {**under, **over, **{key: merged(under[key], over[key]) for key in both}}
+
+
+def settings_of(text: str) -> Iterator[str]:
+    """Every block of YAML of a page, and every `cloudmart:layer: {…}` in its prose."""
+    for indent, block in re.findall(r"^( *)```yaml\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
+        yield re.sub(f"^{indent}", "", block, flags=re.MULTILINE)
+    yield from re.findall(r"`(cloudmart:[a-zA-Z]+: \{[^`]*\})`", text)
+
+
+SHOWN = [
+    pytest.param(text, id=f"{relative(page)}-{number}")
+    for page in PAGES
+    if page.name != "README.md"  # its blocks have tests of their own
+    for number, text in enumerate(settings_of(page.read_text()), 1)
+]
+
+
+@pytest.mark.parametrize("text", SHOWN)
+def test_every_setting_that_a_page_shows_loads_over_the_catalog_and_a_stack(text: str, tmp_path: Path) -> None:
+    if text.startswith("# sale.yaml"):
+        (tmp_path / "sale.yaml").write_text(text)
+        assert read_profile(tmp_path / "sale.yaml").services
+        return
+    shown = yaml.safe_load(text)
+    config = {**shown.pop("config", {}), **{key: shown.pop(key) for key in list(shown) if key.startswith("cloudmart:")}}
+    # Development's, where less is on: what a page shows must do by itself.
+    stack = yaml.safe_load((CHECKOUT / "Pulumi.dev.yaml").read_text())
+    catalog = yaml.safe_load((CHECKOUT / "catalog.yaml").read_text())
+    (tmp_path / "Pulumi.dev.yaml").write_text(json.dumps({"config": merged(stack["config"], config)}))
+    (tmp_path / "catalog.yaml").write_text(json.dumps(merged(catalog, shown)))
+    shutil.copytree(CHECKOUT / "policy/config", tmp_path / "policy/config")
+    if book := config.get("cloudmart:prices", {}).get("book"):
+        (tmp_path / book).parent.mkdir()
+        shutil.copy(CHECKOUT / "cloudmart/finops/opencost-default-prices.yaml", tmp_path / book)
+    load("dev", tmp_path)
+
+
+#: Where the keys of a page's tables stand in the schema of a stack.
+LAYERS = {
+    "admission": ("cloudmart:admission",),
+    "gateway": ("cloudmart:gateway",),
+    "gitops": ("cloudmart:gitops",),
+    "mesh": ("cloudmart:mesh", "cloudmart:services.*.resilience"),
+    "monitoring": ("cloudmart:monitoring",),
+    "vertical-autoscaling": ("cloudmart:verticalAutoscaling",),
+}
+
+
+def key_paths(schema: Mapping[str, Any], node: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Every key path that a JSON Schema knows; `*` stands for any name."""
+    if "$ref" in node:
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    for part in (*node.get("anyOf", ()), *node.get("allOf", ())):
+        yield from key_paths(schema, part, path)
+    below = dict(node.get("properties", {}))
+    for any_name in node.get("patternProperties", {}).values():
+        below["*"] = any_name
+    for key, value in below.items():
+        yield (here := f"{path}.{key}".lstrip("."))
+        yield from key_paths(schema, value, here)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_key_in_a_layers_table_is_one_of_its_settings(layer: str) -> None:
+    text = (CHECKOUT / f"docs/layers/{layer}.md").read_text()
+    schema = json.loads((CHECKOUT / "schemas/stack.schema.json").read_text())
+    known = set(key_paths(schema, schema["properties"]["config"]))
+    tables = re.findall(r"^\| key \| default .*\n\|[- |]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    rows = [re.findall(r"`([^`]+)`", row.split("|")[1]) for row in "".join(tables).splitlines()]
+    unknown = []
+    for keys in rows:
+        parent = ""
+        for key in keys:
+            # `a.b`, `.c` and `a.b`, `c`: the second stands beside `b`.
+            tried = {f"{root}.{prefix}{key.lstrip('.')}" for root in LAYERS[layer] for prefix in {"", parent}}
+            if not tried & known:
+                unknown.append(key)
+            if "." in key.lstrip("."):
+                parent = key.rpartition(".")[0] + "."
+    assert rows
+    assert unknown == []
 
 
 def test_the_service_that_the_readme_adds_passes_the_preview_of_every_stack(tmp_path: Path) -> None:
