@@ -40,13 +40,17 @@ class Project:
         self.change(f"Pulumi.{stack}.yaml", lambda content: edit(content.setdefault("config", {})))
 
 
-def copy_project(target: Path) -> Project:
-    """Copies the project, over an earlier copy if need be, with this environment as its own."""
+def copy_project(target: Path, *, program: bool = True) -> Project:
+    """Copies the project, over an earlier copy if need be, with this environment as its own.
+
+    Without its `program`, what is written in files is the copy's and the components are this checkout's: a recording
+    of it need not load them again, which takes longer than to run them.
+    """
     target.mkdir(parents=True, exist_ok=True)
     for path in [*(ROOT / name for name in _FILES), *ROOT.glob("Pulumi.*.yaml")]:
         shutil.copy(path, target)
     ignored = shutil.ignore_patterns("__pycache__")
-    for name in _FOLDERS:
+    for name in _FOLDERS if program else ("policy/config", "schemas"):
         shutil.copytree(ROOT / name, target / name, ignore=ignored, dirs_exist_ok=True)
     environment = target / ".venv"
     environment.unlink(missing_ok=True)
@@ -56,5 +60,11 @@ def copy_project(target: Path) -> Project:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """A fresh copy of the project."""
+    """A fresh copy of the project's files; the components are this checkout's."""
+    return copy_project(tmp_path / "project", program=False)
+
+
+@pytest.fixture
+def whole_project(tmp_path: Path) -> Project:
+    """A fresh copy of the project with a program of its own, for tests that change that."""
     return copy_project(tmp_path / "project")

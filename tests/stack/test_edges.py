@@ -77,7 +77,7 @@ def put(into: Json, changes: Json) -> None:
 def recorded(combination: Combination, folder: Path, routes: Json = None) -> Shop:
     """A stack with these layers, and user-service with other routes if need be, from a copy of the project."""
     stack, *layers = combination
-    project = copy_project(folder)
+    project = copy_project(folder, program=False)
     for layer in layers:
         project.config(stack, lambda config, layer=layer: put(config, LAYERS[layer]))  # type: ignore[misc]
     if routes is not None:

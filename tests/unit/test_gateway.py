@@ -247,7 +247,7 @@ def prod() -> Wire:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Wire:
     """Without TLS, host, CORS, webhook and mesh; the issuer's key in the configuration; definitions are there."""
-    project = copy_project(tmp_path_factory.mktemp("gateway"))
+    project = copy_project(tmp_path_factory.mktemp("gateway"), program=False)
     project.config(
         "dev",
         lambda config: config.update(
@@ -422,7 +422,7 @@ def test_the_quota_allows_exactly_the_load_balancer(prod: Wire, plain: Wire) -> 
 
 
 def test_a_gateway_that_is_off_leaves_no_trace_whatever_else_is_said_of_it(tmp_path: Path) -> None:
-    project = copy_project(tmp_path)
+    project = copy_project(tmp_path, program=False)
     project.config("prod", lambda config: config["cloudmart:gateway"].update(enabled=False))
     off = record("prod", project.root).resources
     project.config("prod", lambda config: config.pop("cloudmart:gateway"))

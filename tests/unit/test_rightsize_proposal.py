@@ -109,12 +109,12 @@ def test_a_change_that_breaks_a_mandatory_policy_is_refused_with_the_rule(
     assert any(reason.startswith("policy limit-request-ratio: ") for reason in proposal.refused)
 
 
-def test_a_peak_that_the_quota_does_not_hold_is_refused(project: Project) -> None:
-    quota = project.root / "components" / "quota.py"
+def test_a_peak_that_the_quota_does_not_hold_is_refused(whole_project: Project) -> None:
+    quota = whole_project.root / "components" / "quota.py"
     text = quota.read_text()
     assert 'hard = {f"{kind}.cpu"' in text
     quota.write_text(text.replace('hard = {f"{kind}.cpu": str(', 'hard = {f"{kind}.cpu": "500m" or str('))
-    proposal = propose("dev", project.root, used(project.root))
+    proposal = propose("dev", whole_project.root, used(whole_project.root))
     assert any("requests.cpu passes 500m" in reason for reason in proposal.refused)
 
 
