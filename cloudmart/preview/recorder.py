@@ -51,6 +51,7 @@ from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.proto import resource_pb2, source_pb2
 from pulumi.runtime.settings import SETTINGS, set_root_resource
+from pulumi.runtime.stack import register_stack_transformation
 
 from cloudmart.errors import UserError
 
@@ -235,7 +236,10 @@ def _record(stack: str, root: Path, overrides: Mapping[str, Any]) -> Recording:
         )
     )
 
+    order = _Order()
+
     def run() -> None:
+        register_stack_transformation(order.note)
         runpy.run_path(str(program), run_name="__main__")
 
     try:
@@ -247,11 +251,34 @@ def _record(stack: str, root: Path, overrides: Mapping[str, Any]) -> Recording:
         project=project_name,
         stack=stack,
         root=root,
-        resources=monitor.recorded,
+        resources=order.of(monitor.recorded),
         outputs=monitor.stack_outputs,
         generated=monitor.generated,
         output_leaks=monitor.output_leaks,
     )
+
+
+class _Order:
+    """The order in which the program makes its resources.
+
+    Registrations that wait for the same others follow them in any order: Pulumi keeps what it waits for in sets.
+    """
+
+    def __init__(self) -> None:
+        self._paths: dict[pulumi.Resource, tuple[str, ...]] = {}
+
+    def note(self, args: pulumi.ResourceTransformationArgs) -> None:
+        """A transformation, which the SDK calls for each resource as it is made, that changes nothing."""
+        parent = self._paths.get(args.opts.parent, ()) if args.opts.parent else ()
+        self._paths[args.resource] = (*parent, args.type_, args.name)
+
+    def of(self, recorded: Sequence[Recorded]) -> list[Recorded]:
+        """What was recorded, in that order: a resource comes after its parent and after all that it was given."""
+        places = {path: place for place, path in enumerate(self._paths.values())}
+        paths: dict[str, tuple[str, ...]] = {}
+        for one in recorded:  # a parent is registered before its children
+            paths[one.urn] = (*paths.get(one.parent, ()), one.type, one.name)
+        return sorted(recorded, key=lambda one: places[paths[one.urn]])
 
 
 def run_program(program: Callable[[], None]) -> None:

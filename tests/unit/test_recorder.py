@@ -255,6 +255,21 @@ def test_any_other_failure_names_its_type_and_line_and_keeps_its_cause(tmp_path:
     assert caught.value.exit_code == 2
 
 
+def test_resources_stand_in_the_order_in_which_the_program_makes_them(tmp_path: Path) -> None:
+    program = (
+        K8S
+        + """
+import pulumi
+first = k8s.core.v1.ConfigMap('first', metadata={'name': 'first'})
+waits = pulumi.ResourceOptions(depends_on=[first])
+for name in 'hgfedcba':  # whoever waits is registered after those that do not, in the order of a set
+    k8s.core.v1.ConfigMap(name, metadata={'name': name}, opts=waits if name in 'geca' else None)
+"""
+    )
+    recorded = record("dev", project(tmp_path, program)).resources
+    assert [resource.name for resource in recorded] == ["first", *"hgfedcba"]
+
+
 @pytest.mark.timeout(20)
 def test_an_exception_that_is_its_own_cause_is_told_and_not_followed_forever(tmp_path: Path) -> None:
     root = project(tmp_path, "error = KeyError('missing')\nerror.__cause__ = error\nraise error\n")
