@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -73,15 +73,32 @@ SOURCES = {
 }
 
 
-@lru_cache
+@cache
 def tree(module: str) -> ast.Module:
     return ast.parse(SOURCES[module].read_text(encoding="utf-8"))
 
 
-def imported(module: str) -> Iterator[tuple[int, str]]:
+@cache
+def nodes(module: str) -> tuple[ast.AST, ...]:
+    """Everything in a module's tree."""
+    return tuple(ast.walk(tree(module)))
+
+
+@cache
+def unparsed(node: ast.AST) -> str:
+    """The code of a node of `nodes`."""
+    return ast.unparse(node)
+
+
+@cache
+def imported(module: str) -> tuple[tuple[int, str], ...]:
     """Line and full name of everything that a module imports, at its top or within a function."""
+    return tuple(_imported(module))
+
+
+def _imported(module: str) -> Iterator[tuple[int, str]]:
     package = module if SOURCES[module].name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(tree(module)):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -94,7 +111,7 @@ def imported(module: str) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, name if name in SOURCES else base) for name in names)
         elif (
             isinstance(node, ast.Call)
-            and ast.unparse(node.func) in ("importlib.import_module", "__import__")
+            and unparsed(node.func) in ("importlib.import_module", "__import__")
             and isinstance(node.args[0], ast.Constant)
         ):
             yield node.lineno, str(node.args[0].value)
@@ -154,7 +171,7 @@ def test_settings_read_files_in_one_module_write_them_in_one_and_start_no_proces
         # `edit` writes values into a stack's file; nothing that loads does.
         if within(module, {"cloudmart.settings"}) and module != "cloudmart.settings.edit":
             assert not {name.partition(".")[0] for _, name in imported(module)} & outside, module
-            calls = {ast.unparse(node.func) for node in ast.walk(tree(module)) if isinstance(node, ast.Call)}
+            calls = {unparsed(node.func) for node in nodes(module) if isinstance(node, ast.Call)}
             reads = {call for call in calls if call == "open" or call.endswith((".read_text", ".read_bytes", ".open"))}
             assert not reads or module == "cloudmart.settings.source", module
 
@@ -189,7 +206,7 @@ def asks_for_a_stack(node: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("module", SOURCES)
 def test_no_code_asks_for_a_stack_by_its_name(module: str) -> None:
-    assert [text for node in ast.walk(tree(module)) for text in asks_for_a_stack(node)] == []
+    assert [text for node in nodes(module) for text in asks_for_a_stack(node)] == []
 
 
 @pytest.mark.parametrize(
@@ -233,7 +250,7 @@ def components() -> Iterator[tuple[str, ast.ClassDef]]:
         (module, node)
         for module in SOURCES
         if within(module, {"components"})
-        for node in ast.walk(tree(module))
+        for node in nodes(module)
         if isinstance(node, ast.ClassDef)
     ]
     known = {"ComponentResource"}
@@ -311,7 +328,7 @@ def test_a_component_takes_name_args_and_opts_and_registers_its_outputs(name: st
 def test_args_are_frozen_and_by_keyword_only() -> None:
     found = 0
     for module in SOURCES:
-        for node in ast.walk(tree(module)):
+        for node in nodes(module):
             if within(module, {"components"}) and isinstance(node, ast.ClassDef) and node.name.endswith("Args"):
                 found += 1
                 decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
@@ -325,8 +342,8 @@ def test_children_name_their_parent_and_nobody_merges_options_into_them(module: 
     own = "opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(transformations=[delivered.note]))"
     text = ast.unparse(tree(module))
     assert "ResourceOptions.merge" not in (text.replace(own, "", 1) if module == "components.platform" else text)
-    for node in ast.walk(tree(module)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("ResourceOptions"):
+    for node in nodes(module):
+        if isinstance(node, ast.Call) and unparsed(node.func).endswith("ResourceOptions"):
             keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
             if ast.unparse(node) in own:
                 continue
@@ -337,12 +354,12 @@ def test_children_name_their_parent_and_nobody_merges_options_into_them(module: 
 def test_no_resource_is_made_within_an_apply(module: str) -> None:
     classes = {
         name
-        for node in ast.walk(tree(module))
+        for node in nodes(module)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("pulumi_kubernetes", "pulumi_random"))
         for name in [alias.name for alias in node.names]
         if not name.endswith("Args")
     } | set(COMPONENTS)
-    for node in ast.walk(tree(module)):
+    for node in nodes(module):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "apply":
             made = {ast.unparse(call.func) for call in ast.walk(node) if isinstance(call, ast.Call)} & classes
             assert not made, f"{module}:{node.lineno}"
