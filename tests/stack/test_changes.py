@@ -177,6 +177,39 @@ def test_a_service_that_goes_takes_its_own_objects_and_closes_its_doors(project:
     assert changed == {("ResourceQuota", "cloudmart-quota"), ("NetworkPolicy", "kafka")} | shown
 
 
+def test_a_need_of_redis_that_is_added_changes_exactly_what_it_must(project: Project, stack: str) -> None:
+    before = _unchanged(stack)
+    project.catalog(lambda catalog: catalog["services"]["notification-service"]["needs"].append("redis"))
+    after = _objects(project.root, stack)
+    expected: dict[str, tuple[set[tuple[str, str]], set[tuple[str, str]]]] = {
+        "dev": (
+            set(),
+            {
+                ("Deployment", "notification-service"),  # its environment
+                ("NetworkPolicy", "notification-service"),  # the way out
+                ("NetworkPolicy", "redis"),  # and in
+            },
+        ),
+        "prod": (
+            {("AuthorizationPolicy", "authorization-notification-service-to-redis")},
+            {
+                ("Deployment", "notification-service"),
+                ("NetworkPolicy", "notification-service"),
+                ("NetworkPolicy", "redis-haproxy"),
+                ("Sidecar", "authorization-notification-service"),  # the proxy learns of one more target
+                ("ConfigMap", "dashboard-service-notification-service"),  # its dashboard shows it
+            },
+        ),
+    }
+    added, changed = expected[stack]
+    assert before.keys() - after.keys() == set()
+    assert after.keys() - before.keys() == added
+    assert _changed(before, after) == changed
+    environment = str(after[("Deployment", "notification-service")].inputs)
+    assert "REDIS_HOST" in environment
+    assert "REDIS_HOST" not in str(before[("Deployment", "notification-service")].inputs)
+
+
 def test_an_edge_between_services_that_goes_closes_both_ends(project: Project, stack: str) -> None:
     before = _unchanged(stack)
     project.catalog(lambda catalog: catalog["services"]["order-service"]["needs"].remove("payment-service"))
