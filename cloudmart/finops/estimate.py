@@ -217,39 +217,30 @@ class _Owner:
 
 
 @dataclass(frozen=True)
-class _ChartObject:
-    """An object that a chart makes; it is paid for as a part of its release."""
+class _Made:
+    """An object that an operator makes of a registered one; it is paid for as a part of that."""
 
-    release: Resource
+    of: Resource
     inputs: Mapping[str, Any]
     type: str = ""
     is_kubernetes_object: bool = True
 
     @property
     def urn(self) -> str:
-        return self.release.urn
+        return self.of.urn
 
     @property
     def name(self) -> str:
-        return f"{self.release.name}: {self.inputs.get('kind')} {_map(self.inputs, 'metadata').get('name')}"
+        return self.of.name
 
 
 @dataclass(frozen=True)
-class _Operated:
-    """A workload that an operator makes of an object."""
-
-    object: Resource
-    inputs: Mapping[str, Any]
-    type: str = ""
-    is_kubernetes_object: bool = True
-
-    @property
-    def urn(self) -> str:
-        return self.object.urn
+class _ChartObject(_Made):
+    """An object that a chart makes of its release."""
 
     @property
     def name(self) -> str:
-        return self.object.name
+        return f"{self.of.name}: {self.inputs.get('kind')} {_map(self.inputs, 'metadata').get('name')}"
 
 
 @dataclass
@@ -304,7 +295,7 @@ class _Pricing:
         """The resource itself, or the objects that its chart or its operator makes."""
         if resource.type != _RELEASE:
             made = operated.workloads(resource.inputs, self._referred) if resource.is_kubernetes_object else None
-            yield from [resource] if made is None else (_Operated(resource, item) for item in made)
+            yield from [resource] if made is None else (_Made(resource, item) for item in made)
             return
         found = self.charts.render(resource.name, resource.inputs) if self.charts else "no charts are rendered here"
         if isinstance(found, str):
@@ -541,7 +532,7 @@ class _Pricing:
         namespace = _namespace(metadata)
         own = (_map(_map(labelled, "metadata"), "labels"), _map(metadata, "labels"))
         if isinstance(resource, _ChartObject):
-            return self._release_owner(resource.release, own)
+            return self._release_owner(resource.of, own)
         every = (*own, self._namespace_labels.get(namespace, {}))
         name = str(metadata.get("name") or resource.name)
         return _Owner(
