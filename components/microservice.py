@@ -15,6 +15,7 @@ from pulumi_kubernetes.apps.v1 import (
     RollingUpdateDeploymentArgs,
 )
 from pulumi_kubernetes.autoscaling.v2 import (
+    ContainerResourceMetricSourceArgs,
     CrossVersionObjectReferenceArgs,
     HorizontalPodAutoscaler,
     HorizontalPodAutoscalerBehaviorArgs,
@@ -23,7 +24,6 @@ from pulumi_kubernetes.autoscaling.v2 import (
     HPAScalingRulesArgs,
     MetricSpecArgs,
     MetricTargetArgs,
-    ResourceMetricSourceArgs,
 )
 from pulumi_kubernetes.core.v1 import (
     CapabilitiesArgs,
@@ -343,10 +343,13 @@ class Microservice(pulumi.ComponentResource):
                 min_replicas=scaling.min,
                 max_replicas=scaling.max,
                 metrics=[
+                    # Of the service's own container: a mesh's proxy beside it would dilute the measure.
                     MetricSpecArgs(
-                        type="Resource",
-                        resource=ResourceMetricSourceArgs(
-                            name=resource, target=MetricTargetArgs(type="Utilization", average_utilization=percent)
+                        type="ContainerResource",
+                        container_resource=ContainerResourceMetricSourceArgs(
+                            container=self._name,
+                            name=resource,
+                            target=MetricTargetArgs(type="Utilization", average_utilization=percent),
                         ),
                     )
                     for resource, percent in targets.items()

@@ -210,8 +210,8 @@ def test_autoscalers_report_real_targets(shop: Shop) -> None:
             for item in shop.get("horizontalpodautoscalers", "-n", SPACE)
             for metric in item["spec"]["metrics"]
             if not any(
-                current.get("resource", {}).get("name") == metric["resource"]["name"]
-                and "averageUtilization" in current["resource"]["current"]
+                current.get("containerResource", {}).get("name") == metric["containerResource"]["name"]
+                and "averageUtilization" in current["containerResource"]["current"]
                 for current in item["status"].get("currentMetrics") or []
             )
         ]

@@ -46,10 +46,11 @@ def test_autoscaling_ranges_and_targets_are_the_given_ones(
 ) -> None:
     spec = stack.of("HorizontalPodAutoscaler")[f"{service}-hpa"]["spec"]
     assert (spec["minReplicas"], spec["maxReplicas"]) == (least, most)
-    assert [(metric["type"], metric["resource"]["target"]["type"]) for metric in spec["metrics"]] == [
-        ("Resource", "Utilization")
-    ] * len(targets)
-    found = {m["resource"]["name"]: m["resource"]["target"]["averageUtilization"] for m in spec["metrics"]}
+    assert [metric["type"] for metric in spec["metrics"]] == ["ContainerResource"] * len(targets)
+    measured = [metric["containerResource"] for metric in spec["metrics"]]
+    # A proxy that a mesh puts beside the service is not measured with it.
+    assert {(each["container"], each["target"]["type"]) for each in measured} == {(service, "Utilization")}
+    found = {each["name"]: each["target"]["averageUtilization"] for each in measured}
     assert found == targets
 
 
