@@ -15,7 +15,12 @@ from tests.conftest import ROOT, Project
 
 Objects = dict[tuple[str, str], Recorded]
 
-pytestmark = pytest.mark.parametrize("stack", stacks(ROOT))
+_STACKS = stacks(ROOT)
+#: With the fast tests, changes that most layers have a part in are tried in every stack and the others in the lightest.
+every_stack = pytest.mark.parametrize("stack", _STACKS)
+lightest_first = pytest.mark.parametrize(
+    "stack", [pytest.param(name, marks=[] if name == _STACKS[0] else [pytest.mark.slow]) for name in _STACKS]
+)
 
 
 def _objects(root: Path, stack: str) -> Objects:
@@ -118,6 +123,7 @@ def _checksum(objects: Objects, service: str) -> str:
     return checksum
 
 
+@every_stack
 def test_a_new_service_adds_its_own_objects_and_opens_the_doors_that_it_needs(project: Project, stack: str) -> None:
     before = _unchanged(stack)
 
@@ -156,6 +162,7 @@ def test_a_new_service_adds_its_own_objects_and_opens_the_doors_that_it_needs(pr
     ) | _delivered(stack)
 
 
+@lightest_first
 def test_a_service_that_goes_takes_its_own_objects_and_closes_its_doors(project: Project, stack: str) -> None:
     before = _unchanged(stack)
     project.catalog(lambda catalog: catalog["services"].pop("notification-service"))
@@ -177,6 +184,7 @@ def test_a_service_that_goes_takes_its_own_objects_and_closes_its_doors(project:
     assert changed == {("ResourceQuota", "cloudmart-quota"), ("NetworkPolicy", "kafka")} | shown
 
 
+@lightest_first
 def test_a_need_of_redis_that_is_added_changes_exactly_what_it_must(project: Project, stack: str) -> None:
     before = _unchanged(stack)
     project.catalog(lambda catalog: catalog["services"]["notification-service"]["needs"].append("redis"))
@@ -210,6 +218,7 @@ def test_a_need_of_redis_that_is_added_changes_exactly_what_it_must(project: Pro
     assert "REDIS_HOST" not in str(before[("Deployment", "notification-service")].inputs)
 
 
+@lightest_first
 def test_an_edge_between_services_that_goes_closes_both_ends(project: Project, stack: str) -> None:
     before = _unchanged(stack)
     project.catalog(lambda catalog: catalog["services"]["order-service"]["needs"].remove("payment-service"))
@@ -228,6 +237,7 @@ def test_an_edge_between_services_that_goes_closes_both_ends(project: Project, s
     assert not [rule for rule in rules if port in [each["port"] for each in rule["ports"]]]
 
 
+@every_stack
 def test_an_edge_to_a_store_that_goes_takes_the_credentials_away(project: Project, stack: str) -> None:
     before = _unchanged(stack)
     project.catalog(lambda catalog: catalog["services"]["user-service"]["needs"].remove("postgres"))
@@ -247,6 +257,7 @@ def test_an_edge_to_a_store_that_goes_takes_the_credentials_away(project: Projec
     assert "postgres" not in str(after[("Deployment", "user-service")].inputs)
 
 
+@lightest_first
 def test_changed_configuration_rolls_the_pods_of_that_service_alone(project: Project, stack: str) -> None:
     before = _unchanged(stack)
     project.catalog(lambda catalog: catalog["services"]["order-service"]["env"].update(FEATURE_X="on"))
@@ -257,6 +268,7 @@ def test_changed_configuration_rolls_the_pods_of_that_service_alone(project: Pro
         assert _checksum(before, service) == _checksum(after, service)
 
 
+@lightest_first
 def test_a_changed_probe_path_changes_what_the_placeholder_answers(project: Project, stack: str) -> None:
     before = _unchanged(stack)
 
@@ -274,6 +286,7 @@ def test_a_changed_probe_path_changes_what_the_placeholder_answers(project: Proj
     assert "location = /alive " in str(after[("ConfigMap", "user-service-placeholder")].inputs)
 
 
+@lightest_first
 def test_an_image_of_its_own_replaces_the_placeholder(project: Project, stack: str) -> None:
     before = _unchanged(stack)
     digest = "sha256:" + "ab" * 32
@@ -295,6 +308,7 @@ def test_an_image_of_its_own_replaces_the_placeholder(project: Project, stack: s
     assert "args" not in pod["containers"][0]
 
 
+@lightest_first
 def test_a_deployment_without_autoscaler_owns_its_replicas(project: Project, stack: str) -> None:
     project.catalog(lambda catalog: catalog["services"]["user-service"].pop("autoscaling"))
     after = _objects(project.root, stack)
@@ -302,6 +316,7 @@ def test_a_deployment_without_autoscaler_owns_its_replicas(project: Project, sta
     assert after[("Deployment", "user-service")].ignore_changes == ()
 
 
+@lightest_first
 def test_a_cost_center_of_its_own_is_on_every_object_of_the_service_and_on_no_other(
     project: Project, stack: str
 ) -> None:

@@ -15,6 +15,11 @@ from tests.conftest import ROOT
 from tests.layers import Combination
 
 STACKS = stacks(ROOT)
+#: The recordings that tell what a layer leaves behind are tried with the fast tests.
+BUSIEST = "prod"
+busiest_first = pytest.mark.parametrize(
+    "stack", [pytest.param(name, marks=[] if name == BUSIEST else [pytest.mark.slow]) for name in STACKS]
+)
 
 
 def check(stack: str, combination: Combination) -> None:
@@ -30,13 +35,13 @@ def check(stack: str, combination: Combination) -> None:
 
 
 @pytest.mark.parametrize("combination", [layers.CORE, *layers.alone()], ids=layers.named)
-@pytest.mark.parametrize("stack", STACKS)
+@busiest_first
 def test_a_layer_works_alone_on_top_of_the_core(stack: str, combination: Combination) -> None:
     check(stack, combination)
 
 
 @pytest.mark.parametrize("combination", layers.everything(), ids=layers.named)
-@pytest.mark.parametrize("stack", STACKS)
+@busiest_first
 def test_all_layers_work_together(stack: str, combination: Combination) -> None:
     check(stack, combination)
 
@@ -58,13 +63,13 @@ def test_the_generated_set_has_every_pair_of_choices() -> None:
 @pytest.mark.parametrize("combination", list(layers.alone()), ids=layers.named)
 def test_a_layer_that_is_off_leaves_no_trace(combination: Combination) -> None:
     """Whatever only the layer brings is gone without it: its kinds, its namespace, its chart, its labels."""
-    core = layers.recorded("prod", layers.CORE)
-    with_it = layers.recorded("prod", combination)
+    core = layers.recorded(BUSIEST, layers.CORE)
+    with_it = layers.recorded(BUSIEST, combination)
     ((key, _),) = set(combination) - set(layers.CORE)
     own = {r.urn for r in with_it.resources} - {r.urn for r in core.resources}
     assert own or key == "data", "the layer makes nothing"
     text = str([(r.urn, r.inputs) for r in core.resources])
-    section = getattr(load("prod", ROOT), {"verticalAutoscaling": "vertical_autoscaling"}.get(key, key))
+    section = getattr(load(BUSIEST, ROOT), {"verticalAutoscaling": "vertical_autoscaling"}.get(key, key))
     if key not in ("data", "admission"):
         assert f"'{section.namespace}'" not in text
     for group in (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Sequence
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -156,9 +158,15 @@ def test_a_chart_that_helm_has_fetched_before_is_taken_from_its_cache(
     assert found.notes == ("Helm release thing: priced from its rendered chart, remote-1.2.3.tgz",)
 
 
+@cache
+def resources_of(stack: str) -> Sequence[Recorded]:
+    """The resources of a stack of this repository."""
+    return tuple(record(stack).resources)
+
+
 @pytest.mark.parametrize("stack", stacks(HOME))
 def test_every_grouping_of_a_stack_adds_up_to_its_total(stack: str) -> None:
-    found = of_stack(record(stack).resources, load(stack, HOME), HOME)
+    found = of_stack(resources_of(stack), load(stack, HOME), HOME)
     for dimension in DIMENSIONS:
         assert sum(found.by(dimension).values(), Range()) == found.monthly
         assert NONE not in found.by(dimension), dimension
@@ -168,7 +176,7 @@ def test_every_grouping_of_a_stack_adds_up_to_its_total(stack: str) -> None:
 @pytest.mark.parametrize("stack", stacks(HOME))
 def test_sharing_the_platform_out_keeps_the_sum(stack: str) -> None:
     settings = load(stack, HOME)
-    found = of_stack(record(stack).resources, settings, HOME)
+    found = of_stack(resources_of(stack), settings, HOME)
     shares = shared(found, settings)
     assert list(shares) == list(settings.services)
     total = sum((share.total for share in shares.values()), Range())

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from cloudmart.cli import main
 from cloudmart.errors import UserError
 from cloudmart.preview import report
 from cloudmart.preview.run import Against, PreviewResult, preview
-from tests.conftest import Project
+from tests.conftest import Project, copy_project
 
 Json = Any
 
@@ -37,6 +38,10 @@ def commit(project: Project) -> str:
 @pytest.fixture
 def repository(project: Project) -> Project:
     """The project as the first commit of a repository of its own."""
+    return committed(project)
+
+
+def committed(project: Project) -> Project:
     (project.root / ".gitignore").write_text(".local/\n.venv\n__pycache__/\n")
     git(project.root, "init", "-q", "-b", "main")
     commit(project)
@@ -68,6 +73,20 @@ def command(project: Project, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A repository with changes that are not committed, which no test may change further."""
+    project = committed(copy_project(tmp_path_factory.mktemp("edited") / "project", program=False))
+    changed(project)
+    return project
+
+
+@pytest.fixture(scope="module")
+def found(edited: Project) -> PreviewResult:
+    """The changes against the commit."""
+    return against(edited, "main")
+
+
 def against(project: Project, ref: str) -> PreviewResult:
     return preview("dev", project.root, against=Against(base=ref))
 
@@ -80,9 +99,8 @@ def test_a_work_tree_against_its_own_commit_changes_nothing(repository: Project)
     assert list((repository.root / ".local").iterdir()) == []
 
 
-def test_uncommitted_changes_against_main_have_their_cost_and_the_summary_comes_first(repository: Project) -> None:
-    changed(repository)
-    ended = command(repository, "--base", "main")
+def test_uncommitted_changes_against_main_have_their_cost_and_the_summary_comes_first(edited: Project) -> None:
+    ended = command(edited, "--base", "main")
     assert (ended.returncode, ended.stderr) == (0, "")
     first, cost, budget = ended.stdout.splitlines()[:3]
     assert first.startswith("Against main (")
@@ -96,7 +114,9 @@ def test_uncommitted_changes_against_main_have_their_cost_and_the_summary_comes_
     assert "by this change: update Deployment user-service +4.62" in budget
 
 
-def test_the_base_runs_its_own_program_and_components(repository: Project) -> None:
+@pytest.mark.slow
+def test_the_base_runs_its_own_program_and_components(whole_project: Project) -> None:
+    repository = committed(whole_project)
     program = repository.root / "components" / "microservice.py"
     text = program.read_text()
     assert "revision_history_limit=5" in text
@@ -109,6 +129,7 @@ def test_the_base_runs_its_own_program_and_components(repository: Project) -> No
     assert len(found.changes) == 5
 
 
+@pytest.mark.slow
 def test_each_side_is_priced_at_its_own_prices(repository: Project) -> None:
     repository.config("dev", lambda config: config.update({"cloudmart:prices": {"regionMultiplier": 2}}))
     found = against(repository, "HEAD").delta
@@ -117,6 +138,7 @@ def test_each_side_is_priced_at_its_own_prices(repository: Project) -> None:
     assert found.after.monthly.expected == 2 * found.before.monthly.expected
 
 
+@pytest.mark.slow
 def test_a_passed_budget_is_a_violation_that_names_the_change(repository: Project) -> None:
     repository.config("dev", lambda config: config["cloudmart:budgets"].update({"CC-2001": {"monthly": 50}}))
     commit(repository)
@@ -130,10 +152,8 @@ def test_a_passed_budget_is_a_violation_that_names_the_change(repository: Projec
     assert "budget CC-2001 OVER" in report.as_markdown(result)
 
 
-def test_the_json_has_the_delta_under_its_own_key(repository: Project) -> None:
-    changed(repository)
-    ended = command(repository, "--base", "main", "--format", "json")
-    data = json.loads(ended.stdout)["delta"]
+def test_the_json_has_the_delta_under_its_own_key(found: PreviewResult) -> None:
+    data = json.loads(report.as_json(found))["delta"]
     assert set(data) == {
         "base", "summary", "counts", "currency", "before", "after", "monthly", "changes", "notes",
     }  # fmt: skip
@@ -147,9 +167,8 @@ def test_the_json_has_the_delta_under_its_own_key(repository: Project) -> None:
     )
 
 
-def test_markdown_starts_with_the_delta_and_stays_one_table(repository: Project) -> None:
-    changed(repository)
-    lines = report.as_markdown(against(repository, "main")).splitlines()
+def test_markdown_starts_with_the_delta_and_stays_one_table(found: PreviewResult) -> None:
+    lines = report.as_markdown(found).splitlines()
     assert lines[4].startswith("### Against main")
     assert lines[6].startswith("**+1.92 USD a month expected")
     rows = [line for line in lines if line.startswith(("| update", "| delete"))]
@@ -198,9 +217,16 @@ def test_a_project_in_no_repository_is_one_error(project: Project) -> None:
     ],
 )
 def test_options_that_make_no_sense_are_exit_2_with_one_line(
-    project: Project, arguments: list[str], message: str
+    project: Project,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    ended = command(project, *arguments)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert message in ended.stderr
-    assert "Traceback" not in ended.stderr
+    monkeypatch.setattr(sys, "argv", ["cloudmart", "preview", "-s", "dev", "--root", str(project.root), *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err

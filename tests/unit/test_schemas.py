@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,18 @@ import pytest
 import yaml
 
 from cloudmart.preview.recorder import HOME
-from cloudmart.settings import stack_file, stacks
-from cloudmart.settings.schema import Document, json_schema
+from cloudmart.settings import schema, stack_file, stacks
+from cloudmart.settings.schema import Document
 from tests.unit.settings_files import CATALOG
 
 DOCUMENTS: tuple[Document, ...] = ("catalog", "stack")
 FILES = [("catalog", "catalog.yaml"), *(("stack", stack_file(stack)) for stack in stacks(HOME))]
+
+
+@cache
+def json_schema(document: Document) -> dict[str, Any]:
+    """Made once: that takes longer than all the checks."""
+    return schema.json_schema(document)
 
 
 def committed(document: str) -> Any:
