@@ -71,6 +71,7 @@ def project(folder: Path, services: int) -> Path:
     folder.mkdir(parents=True)
     for name in ("__main__.py", "Pulumi.yaml", "Pulumi.dev.yaml"):
         shutil.copy(HOME / name, folder / name)
+    shutil.copytree(HOME / "policy" / "config", folder / "policy" / "config")  # what admission enforces
     catalog = yaml.safe_load((HOME / "catalog.yaml").read_text())
     originals = catalog["services"]
     copies: dict[str, Any] = {}
@@ -79,6 +80,8 @@ def project(folder: Path, services: int) -> Path:
         service = copy.deepcopy(originals[name])
         suffix = f"-{round_}" if round_ else ""
         service["needs"] = [need + suffix if need in originals else need for need in service.get("needs", [])]
+        for route in service.get("routes", []):
+            route["path"] += suffix  # one path belongs to one service
         copies[name + suffix] = service
     catalog["services"] = copies
     (folder / "catalog.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))
