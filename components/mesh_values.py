@@ -21,6 +21,9 @@ WEBHOOK_PORT, ISTIOD_METRICS_PORT = 15017, 15014
 #: Name of the Gateway in front of the shop's services in ambient mode, and of its service account.
 WAYPOINT = "waypoint"
 
+#: Label selectors of pods that get no proxy although their namespace is in the mesh and they cannot say so themselves.
+NEVER_INJECTED = ({"matchExpressions": [{"key": "cnpg.io/jobRole", "operator": "Exists"}]},)
+
 _SECCOMP = {"type": "RuntimeDefault"}
 
 
@@ -55,6 +58,9 @@ def istiod_values(mesh: MeshSettings, labels: Mapping[str, str]) -> dict[str, An
         # The proxy as a native sidecar: it is ready before the pod's other containers start, and outlives them. What
         # "auto" would choose depends on the age of the oldest kubelet.
         "env": {"ENABLE_NATIVE_SIDECARS": "true"},
+        # CloudNativePG gives its instances the Cluster's labels, but not the pods of the jobs that prepare them: in the
+        # mesh those would reach neither the API server nor the primary, and no instance would ever come up.
+        "sidecarInjectorWebhook": {"neverInjectSelector": [dict(selector) for selector in NEVER_INJECTED]},
         "global": {
             "istioNamespace": mesh.namespace,
             # Without istiod no pod of the mesh starts.

@@ -127,6 +127,13 @@ def test_a_proxy_is_there_before_its_pod_and_lets_it_go_nowhere_undeclared() -> 
     assert istiod["meshConfig"]["outboundTrafficPolicy"] == {"mode": "REGISTRY_ONLY"}
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_the_jobs_that_prepare_an_instance_of_postgres_get_no_proxy(mode: str) -> None:
+    """Their pods carry no label of ours: in the mesh they would reach neither the API server nor the primary."""
+    (selector,) = values_of(mode)["istiod"]["sidecarInjectorWebhook"]["neverInjectSelector"]
+    assert selector == {"matchExpressions": [{"key": "cnpg.io/jobRole", "operator": "Exists"}]}
+
+
 def test_the_trust_domain_of_identities_is_the_one_that_istiod_signs() -> None:
     made = mesh(trustDomain="shop.example.com")
     assert istiod_values(made, LABELS)["meshConfig"]["trustDomain"] == "shop.example.com"
