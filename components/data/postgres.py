@@ -89,7 +89,7 @@ class Postgres(StoreComponent[PostgresSettings]):
     def _secret_data(self, password: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:  # noqa: ARG002
         data: dict[str, pulumi.Input[str]] = {"username": self._settings.user}
         if self._settings.mode is StoreMode.SINGLE:
-            data[_SUPERUSER_KEY] = self._generated("superuser-password").result
+            data[_SUPERUSER_KEY] = self._generated("superuser-password", protect=self._settings.protect).result
         return data
 
     def _operator(self, args: OperatorArgs) -> None:
@@ -97,7 +97,7 @@ class Postgres(StoreComponent[PostgresSettings]):
         if args.party is None:
             raise ValueError(f"{name}: mode operator needs the operator's pods")
         pooler = pooler_name(name)
-        secret = self._secret(self._generated("password").result, "kubernetes.io/basic-auth")
+        secret = self._secret(self._generated("password", protect=settings.protect).result, "kubernetes.io/basic-auth")
         # So labelled, a Secret's change is taken up at once.
         own = self._credentials_of_callers({"cnpg.io/reload": "true"})
         wired = (self._args.scrapers, self._args.home, args.api_server_cidrs)

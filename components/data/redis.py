@@ -77,7 +77,7 @@ tcp-keepalive 60
 
     def _operator(self, args: OperatorArgs) -> None:  # noqa: ARG002 - there is none, but a chart
         name, settings = self._name, self._settings
-        generated = self._generated("password")
+        generated = self._generated("password", protect=settings.protect)
         secret = self._secret(generated.result)
         checksum = store.checksum_of(generated)
         self.connection = replace(self.connection, checksum=checksum)

@@ -225,7 +225,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
 
     def _single(self) -> None:
         name, settings = self._name, self._settings
-        generated = self._generated("password")
+        generated = self._generated("password", protect=self._settings.protect)
         secret = self._secret(generated.result)
         checksum = checksum_of(generated)
         self.connection = replace(self.connection, checksum=checksum)
@@ -299,14 +299,14 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
 
     # Parts.
 
-    def _generated(self, what: str) -> random.RandomPassword:
-        """A password that survives as long as the data. Letters and digits only: no file, URL or JAAS line that it goes
-        into needs quoting; 32 of 62 make 190 bits."""
+    def _generated(self, what: str, *, protect: bool = False) -> random.RandomPassword:
+        """Letters and digits only: no file, URL or JAAS line that it goes into needs quoting; 32 of 62 make 190 bits.
+        `protect` is for what the data was made with and cannot be opened without."""
         return random.RandomPassword(
             f"{self._name}-{what}",
             length=32,
             special=False,
-            opts=pulumi.ResourceOptions(parent=self, protect=self._settings.protect),
+            opts=pulumi.ResourceOptions(parent=self, protect=protect),
         )
 
     def _secret(self, password: pulumi.Input[str], type_: str = "Opaque") -> Secret:
@@ -322,6 +322,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
         """Users of their own for the callers: by caller, a Secret with a generated password."""
         found = {}
         for caller in self._args.callers:
+            # Not protected: the operator takes up another one, and a service must be able to stop needing the store.
             generated = self._generated(f"{caller.name}-password")
             self._checksums[caller.name] = checksum_of(generated)
             name = credentials_name(self._name, caller.name)
