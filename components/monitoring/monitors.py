@@ -32,6 +32,8 @@ class Unseen:
     """Pods that are scraped and are no end of an edge: nobody of the shop calls them."""
 
     name: str
+    #: Whose they are: a store, or a layer.
+    owner: str
     namespace: str
     pods: Mapping[str, str]
     port: int
@@ -41,7 +43,8 @@ def unseen(settings: Settings) -> list[Unseen]:
     """The mesh's control plane, and what stands behind the pooler or proxy of a store that an operator runs."""
     found = []
     if settings.mesh.enabled:
-        found.append(Unseen(name=ISTIOD, namespace=settings.mesh.namespace, pods=ISTIOD_PODS, port=ISTIOD_METRICS_PORT))
+        home = settings.mesh.namespace
+        found.append(Unseen(name=ISTIOD, owner="mesh", namespace=home, pods=ISTIOD_PODS, port=ISTIOD_METRICS_PORT))
     behind = {
         "postgres": ("instances", {"cnpg.io/cluster": "postgres", "cnpg.io/podRole": "instance"}),
         "redis": ("replicas", {"app": "redis", "release": "redis"}),
@@ -50,7 +53,8 @@ def unseen(settings: Settings) -> list[Unseen]:
         of = getattr(settings.data, store)
         if of is not None and of.mode is StoreMode.OPERATOR and of.exporter.enabled:
             home = settings.namespace.name
-            found.append(Unseen(name=f"{store}-{what}", namespace=home, pods=pods, port=of.metrics_port))
+            name = f"{store}-{what}"
+            found.append(Unseen(name=name, owner=store, namespace=home, pods=pods, port=of.metrics_port))
     return found
 
 

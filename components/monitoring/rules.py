@@ -14,6 +14,7 @@ from decimal import Decimal
 from cloudmart.settings import GATEWAY, Criticality, Purpose, Service, Settings, TargetKind
 from cloudmart.settings.data import StoreMode
 from cloudmart.settings.mesh import MeshMode
+from components.monitoring.monitors import unseen
 from components.monitoring.promql import alert, number, record
 from components.specs.prometheus import Rule, RuleGroup
 
@@ -328,6 +329,17 @@ def _platform(settings: Settings) -> Iterator[Rule]:
                 f"No pod of {edge.target} answers with metrics",
                 runbooks,
             )
+    # A pooler answers also when no instance is left behind it.
+    for behind in unseen(settings):
+        owner = known[behind.owner]
+        yield _missing(
+            "MetricsMissing",
+            f'up{{job="{behind.name}", namespace="{behind.namespace}"}} == 1',
+            owner.labels,
+            owner.urgent,
+            f"No pod of {behind.name} answers with metrics",
+            runbooks,
+        )
     for what, series in (
         ("kube-state-metrics", f'kube_pod_info{{namespace="{home.name}"}}'),
         ("kubelets", f'container_memory_rss{{namespace="{home.name}"}}'),

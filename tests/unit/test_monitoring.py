@@ -327,6 +327,18 @@ def test_every_alert_says_whom_it_concerns_how_bad_it_is_and_what_to_do(everythi
         assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{rule['alert'].lower()}"
 
 
+def test_whatever_is_scraped_is_missed_when_it_falls_silent() -> None:
+    """The instances behind a pooler too: it answers also when none of them is left."""
+    prod = load("prod", ROOT)
+    scraped_jobs = {of.pod_metrics_endpoints[0].relabelings[-1].replacement for of in monitors(prod).values()}
+    missed = {
+        found[1]
+        for rule in alerts(prod)
+        if rule.get("alert") == "MetricsMissing" and (found := re.search(r'up{job="([^"]+)"', rule["expr"]))
+    }
+    assert {"postgres-instances", "redis-replicas", "istiod"} < missed == scraped_jobs
+
+
 def test_who_is_woken_depends_on_how_much_the_service_matters(everything: Settings) -> None:
     def severities(service: str) -> set[tuple[str, str]]:
         return {
