@@ -31,9 +31,9 @@ down: setup ## take STACK away again; data is kept
 preview: setup ## check and price STACK: no cluster, no CLI, no network
 	@$(BIN)/cloudmart preview --stack $(STACK)
 
-# The fast tests need no cluster and no Pulumi CLI.
+# The fast tests need no cluster and no Pulumi CLI. A file stays with one process: its tests share what they record.
 test: setup ## the fast tests
-	@$(BIN)/pytest -q -n auto -m "not cluster and not pulumi and not slow"
+	@$(BIN)/pytest -q -n auto --dist loadfile -m "not cluster and not pulumi and not slow"
 
 e2e: setup ## the slow tests, those on the local cluster, and on the real engine where there is one
 	@$(BIN)/pytest -q -m "cluster or pulumi or slow"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,15 @@ ROOT = Path(__file__).resolve().parents[1]
 #: What makes a folder a project of ours; the package `cloudmart` comes from the environment.
 _FILES = ("Pulumi.yaml", "catalog.yaml", "__main__.py")
 _FOLDERS = ("components", "policy", "schemas")
+
+
+# What is imported and collected stays to the end: looking through it for garbage took a tenth of the time.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @dataclass(frozen=True)
