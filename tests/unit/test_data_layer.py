@@ -236,9 +236,7 @@ def test_up_does_not_wait_forever_for_a_claim_that_never_binds(single: Recording
         assert stateful_set.custom_timeouts["create"] == "5m"
 
 
-def test_only_declared_callers_reach_a_store_and_it_calls_nobody(
-    single: Recording, everything: Recording
-) -> None:
+def test_only_declared_callers_reach_a_store_and_it_calls_nobody(single: Recording, everything: Recording) -> None:
     def rules(recording: Recording, store: str) -> Any:
         spec = kind(recording, "NetworkPolicy")[store].inputs["spec"]
         assert spec["podSelector"] == {"matchLabels": {"app": store}}
