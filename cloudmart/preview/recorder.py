@@ -158,7 +158,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Recording:
-    """Everything that one run of the program registered, in the order in which the program made it (the same on every run)."""
+    """Everything that one run of the program registered, in the order in which the program made it, every run alike."""
 
     project: str
     stack: str
