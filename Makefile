@@ -3,10 +3,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 STACK ?= dev
 CONTEXT ?=
+RUNS ?= 200
+SEED ?= 1
+ONLY ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down preview test e2e check bench lock
+.PHONY: help setup up down preview test e2e reliability check bench lock
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,10 +36,15 @@ preview: setup ## check and price STACK: no cluster, no CLI, no network
 
 # The fast tests need no cluster and no Pulumi CLI. A file stays with one process: its tests share what they record.
 test: setup ## the fast tests
-	@$(BIN)/pytest -q -n auto --dist loadfile -m "not cluster and not pulumi and not slow"
+	@$(BIN)/pytest -q -n auto --dist loadfile -m "not cluster and not pulumi and not slow and not reliability"
 
 e2e: setup ## the slow tests, those on the local cluster, and on the real engine where there is one
 	@$(BIN)/pytest -q -m "cluster or pulumi or slow"
+
+# Hours in all: ONLY=word takes the tests with that word in their names, MINUTES=5 bounds each kind.
+reliability: setup ## faults, endurance and other things RUNS (200) times each; writes docs/reliability.md
+	@$(BIN)/pytest -q tests/reliability --runs $(RUNS) --seed $(SEED) --figures docs/reliability.md \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),-k $(ONLY))
 
 check: setup ## format, lint, strict types, fast tests
 	@$(BIN)/ruff format --check --quiet . || { echo "error: not formatted; run: $(BIN)/ruff format ." >&2; exit 1; }
