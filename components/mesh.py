@@ -6,6 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
+from pulumi_kubernetes.core.v1 import (
+    ResourceQuota,
+    ResourceQuotaSpecArgs,
+    ScopedResourceSelectorRequirementArgs,
+    ScopeSelectorArgs,
+)
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.networking.v1 import (
     NetworkPolicyIngressRuleArgs,
@@ -13,7 +19,7 @@ from pulumi_kubernetes.networking.v1 import (
     NetworkPolicySpecArgs,
 )
 
-from cloudmart.settings.mesh import CONTROL_PLANE_PORT, ISTIOD_PODS, MeshSettings
+from cloudmart.settings.mesh import CONTROL_PLANE_PORT, ISTIOD_PODS, MeshPlatform, MeshSettings
 from cloudmart.settings.model import PROXY_METRICS_PORT
 from components import network
 from components.authorization import STRICT
@@ -22,6 +28,7 @@ from components.layer import API_SERVER_PORTS, ChartLayer, LayerArgs, from_anywh
 from components.mesh_values import (
     BASE,
     CNI,
+    CRITICAL,
     ISTIOD,
     ISTIOD_METRICS_PORT,
     WEBHOOK_PORT,
@@ -47,8 +54,9 @@ class Mesh(ChartLayer):
     """``cloudmart:mesh:Mesh``
 
     GuardedNamespace; NetworkPolicies ``allow-within``, ``allow-api-server``, ``allow-webhooks``, ``allow-proxies`` and,
-    where somebody scrapes, ``allow-metrics``; Helm Releases ``istio-base``, ``istiod``, ``istio-cni`` and, in ambient
-    mode, ``ztunnel``, one after the other; PeerAuthentication ``default`` for the whole mesh: STRICT.
+    where somebody scrapes, ``allow-metrics``; on GKE ResourceQuota ``istiod-critical``; Helm Releases ``istio-base``,
+    ``istiod``, ``istio-cni`` and, in ambient mode, ``ztunnel``, one after the other; PeerAuthentication ``default`` for
+    the whole mesh: STRICT.
     """
 
     def __init__(self, name: str, args: MeshArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -66,6 +74,25 @@ class Mesh(ChartLayer):
             # why no pod of the shop has to.
             pod_security="privileged",
         )
+        if mesh.platform is MeshPlatform.GKE:
+            # GKE admits pods of the system's priority classes only beside a quota that names their class. The charts of
+            # the nodes' agents bring theirs, istiod's does not.
+            quota = ResourceQuota(
+                f"{name}-critical",
+                metadata=ObjectMetaArgs(name="istiod-critical", namespace=self.namespace, labels=labels.metadata),
+                spec=ResourceQuotaSpecArgs(
+                    hard={"pods": str(2 * mesh.control_plane.replicas)},
+                    scope_selector=ScopeSelectorArgs(
+                        match_expressions=[
+                            ScopedResourceSelectorRequirementArgs(
+                                scope_name="PriorityClass", operator="In", values=[CRITICAL]
+                            )
+                        ]
+                    ),
+                ),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            self._guards = [*self._guards, quota]
         base = self._release(BASE, mesh, mesh.chart_of("base"), base_values(mesh))
         istiod = self._release(
             ISTIOD, mesh, mesh.chart_of("istiod"), istiod_values(mesh, labels.metadata), after=[base]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cloudmart.settings import Resources
-from cloudmart.settings.mesh import ISTIOD_PODS, MeshSettings
+from cloudmart.settings.mesh import ISTIOD_PODS, MeshPlatform, MeshSettings
 from components.labels import cost_labels
 from components.layer import resources
 
@@ -18,6 +18,8 @@ BASE, ISTIOD, CNI, ZTUNNEL = "istio-base", "istiod", "istio-cni", "ztunnel"
 
 #: Where istiod answers the API server's webhooks, and Prometheus.
 WEBHOOK_PORT, ISTIOD_METRICS_PORT = 15017, 15014
+#: istiod's priority class.
+CRITICAL = "system-cluster-critical"
 #: Name of the Gateway in front of the shop's services in ambient mode, and of its service account.
 WAYPOINT = "waypoint"
 
@@ -64,7 +66,7 @@ def istiod_values(mesh: MeshSettings, labels: Mapping[str, str]) -> dict[str, An
         "global": {
             "istioNamespace": mesh.namespace,
             # Without istiod no pod of the mesh starts.
-            "priorityClassName": "system-cluster-critical",
+            "priorityClassName": CRITICAL,
             "proxy": {"resources": resources(mesh.proxy), "seccompProfile": _SECCOMP},
         },
         "meshConfig": {
@@ -74,11 +76,15 @@ def istiod_values(mesh: MeshSettings, labels: Mapping[str, str]) -> dict[str, An
             "pathNormalization": {"normalization": "DECODE_AND_MERGE_SLASHES"},
         },
     }
+    if mesh.platform:
+        found["global"]["platform"] = mesh.platform.value
     if mesh.is_ambient:
         found["profile"] = "ambient"
         # Resources of what istiod makes for a waypoint Gateway; how many, and that one may be missing.
         found["global"]["waypoint"] = {"resources": resources(mesh.waypoint)}
         found["gateways"] = {"seccompProfile": _SECCOMP}
+        # Else the profile of OpenShift would look for it in kube-system.
+        found["trustedZtunnelNamespace"] = mesh.namespace
         found["gatewayClasses"] = {
             "istio-waypoint": {
                 "deployment": {"spec": {"replicas": mesh.waypoint.replicas}},
@@ -90,12 +96,21 @@ def istiod_values(mesh: MeshSettings, labels: Mapping[str, str]) -> dict[str, An
 
 def cni_values(mesh: MeshSettings, labels: Mapping[str, str]) -> dict[str, Any]:
     """Chart ``cni``: the agent on every node."""
-    return _on_every_node(mesh, mesh.node_agent, labels, "daemonSetLabels")
+    found = _on_every_node(mesh, mesh.node_agent, labels, "daemonSetLabels")
+    if mesh.platform:
+        found["global"] = {"platform": mesh.platform.value}
+    if mesh.platform is MeshPlatform.GKE:
+        # The chart looks for `-gke` in the server's version, which not every Helm tells it. Only below `cni` does this
+        # outlive the empty value of the chart's own profile.
+        found["cni"] = {"cniBinDir": "/home/kubernetes/bin"}
+    return found
 
 
 def ztunnel_values(mesh: MeshSettings, labels: Mapping[str, str]) -> dict[str, Any]:
     """Chart ``ztunnel``: ambient mode's proxy on every node."""
-    return _on_every_node(mesh, mesh.node_proxy, labels, "labels") | {"istioNamespace": mesh.namespace}
+    # At the top: one of its templates does not read `global.platform`.
+    platform = {"platform": mesh.platform.value} if mesh.platform else {}
+    return _on_every_node(mesh, mesh.node_proxy, labels, "labels") | {"istioNamespace": mesh.namespace} | platform
 
 
 def _on_every_node(mesh: MeshSettings, of: Resources, labels: Mapping[str, str], on_set: str) -> dict[str, Any]:

@@ -28,11 +28,27 @@ class MeshMode(StrEnum):
     AMBIENT = "ambient"
 
 
+class MeshPlatform(StrEnum):
+    """Kubernetes distributions that differ from others in what Istio's charts need to know: their ``global.platform``.
+
+    Others, such as EKS, AKS and kind, have CNI's folders where the charts look for them.
+    """
+
+    GKE = "gke"
+    K3D = "k3d"
+    K3S = "k3s"
+    MICROK8S = "microk8s"
+    MINIKUBE = "minikube"
+    OPENSHIFT = "openshift"
+
+
 class MeshSettings(Layer):
     """Istio in sidecar or ambient mode."""
 
     namespace: DnsLabel = "istio-system"
     mode: MeshMode = MeshMode.SIDECAR
+    #: What the cluster is made of, where that is one of these.
+    platform: MeshPlatform | None = None
     #: The first part of every identity: ``<trustDomain>/ns/<namespace>/sa/<account>``.
     trust_domain: HostName = "cluster.local"
     base: ChartSource = ChartSource()

@@ -16,7 +16,7 @@ from cloudmart.finops.estimate import estimate
 from cloudmart.finops.prices import DEFAULT, load
 from cloudmart.preview.recorder import Recording, record
 from cloudmart.settings import Cpu, Service
-from cloudmart.settings.mesh import MeshSettings
+from cloudmart.settings.mesh import MeshPlatform, MeshSettings
 from components.layer import layer_quota, with_proxies
 from components.mesh_values import base_values, cni_values, istiod_values, unmeshed_ports, ztunnel_values
 
@@ -32,9 +32,9 @@ def mesh(**config: Any) -> MeshSettings:
     return MeshSettings.model_validate(config)
 
 
-def values_of(mode: str) -> dict[str, Json]:
+def values_of(mode: str, platform: str | None = None) -> dict[str, Json]:
     """Values by chart."""
-    made = mesh(mode=mode)
+    made = mesh(mode=mode, platform=platform)
     return {
         "base": base_values(made),
         "istiod": istiod_values(made, LABELS),
@@ -53,10 +53,11 @@ def unknown_keys(values: Json, known: Json, path: str = "") -> Iterator[str]:
 
 
 @lru_cache
-def recorded(mode: str, proxy_cpu: str = "50m") -> Recording:
+def recorded(mode: str, proxy_cpu: str = "50m", platform: str | None = None) -> Recording:
     proxy: Json = {"requests": {"cpu": proxy_cpu, "memory": "96Mi"}, "limits": {"cpu": "250m", "memory": "192Mi"}}
     others: Json = {f"cloudmart:{layer}": {"enabled": False} for layer in ("gateway", "monitoring")}
-    return record("dev", ROOT, overrides={"cloudmart:mesh": {"enabled": True, "mode": mode, "proxy": proxy}} | others)
+    own: Json = {"enabled": True, "mode": mode, "proxy": proxy, "platform": platform}
+    return record("dev", ROOT, overrides={"cloudmart:mesh": own} | others)
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -96,11 +97,31 @@ def test_a_try_may_not_take_longer_than_the_whole() -> None:
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("platform", [None, "gke"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("chart", ["base", "istiod", "cni", "ztunnel"])
-def test_every_key_is_one_that_the_stand_in_charts_know(mode: str, chart: str) -> None:
+def test_every_key_is_one_that_the_stand_in_charts_know(mode: str, chart: str, platform: str | None) -> None:
     known = yaml.safe_load((ROOT / "tests" / "charts" / chart / "values.yaml").read_text())
-    assert list(unknown_keys(values_of(mode)[chart], known)) == []
+    assert list(unknown_keys(values_of(mode, platform)[chart], known)) == []
+
+
+@pytest.mark.parametrize("platform", list(MeshPlatform))
+def test_whatever_depends_on_the_platform_is_told_it_where_its_chart_reads_it(platform: str) -> None:
+    values = values_of("ambient", platform)
+    assert values["istiod"]["global"]["platform"] == values["cni"]["global"]["platform"] == platform
+    assert (values["cni"].get("cni") == {"cniBinDir": "/home/kubernetes/bin"}) is (platform == "gke")
+    # Its role for OpenShift is made by the key at the top alone.
+    assert values["ztunnel"]["platform"] == platform
+    # OpenShift's profile would have istiod trust a ztunnel in kube-system, where none of ours is.
+    assert values["istiod"]["trustedZtunnelNamespace"] == "istio-system"
+
+
+def test_charts_are_told_of_no_platform_where_it_is_none_of_those_that_they_know() -> None:
+    values = values_of("ambient")
+    assert "platform" not in {**values["istiod"]["global"], **values["cni"], **values["ztunnel"]}
+    assert "global" not in values["cni"]
+    with pytest.raises(ValidationError, match="'gke', 'k3d', 'k3s', 'microk8s', 'minikube' or 'openshift'"):
+        mesh(platform="eks")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -189,6 +210,20 @@ def test_the_shops_namespace_is_in_the_mesh_and_istios_own_is_not(recording: Rec
     member = {"istio-injection": "enabled"}, {"istio.io/dataplane-mode": "ambient"}
     assert any(one.items() <= labels["cloudmart"].items() for one in member)
     assert not any(one.items() <= labels["istio-system"].items() for one in member)
+
+
+@pytest.mark.slow
+def test_gke_admits_istiod_because_a_quota_names_its_priority_class() -> None:
+    """And the quota is there before the release; elsewhere there is none."""
+    on_gke, elsewhere = recorded("sidecar", platform="gke"), recorded("sidecar")
+    (quota,) = [r for r in on_gke.resources if (r.kind, r.object_name) == ("ResourceQuota", "istiod-critical")]
+    (istiod,) = [r for r in on_gke.resources if r.name == "istiod"]
+    assert quota.namespace == "istio-system"
+    (scope,) = quota.inputs["spec"]["scopeSelector"]["matchExpressions"]
+    assert scope["values"] == [istiod.inputs["values"]["global"]["priorityClassName"]]
+    assert int(quota.inputs["spec"]["hard"]["pods"]) > istiod.inputs["values"]["replicaCount"]
+    assert quota.urn in istiod.dependencies
+    assert "istiod-critical" not in {r.object_name for r in elsewhere.resources}
 
 
 def test_a_mesh_that_is_off_leaves_no_trace() -> None:
