@@ -61,7 +61,7 @@ def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes
     spaces = [manifest for manifest in found if manifest.recorded.kind == "Namespace"]
     made = _create_missing(kubectl, spaces)
     values = _generated_values(kubectl, recording, found, namespace)
-    objects = [_placed(_with_data(substitute(manifest.object, values)), namespace, scopes) for manifest in found]
+    objects = [placed(_with_data(substitute(manifest.object, values)), namespace, scopes) for manifest in found]
     before = {name: digest for name, digest in _live(kubectl, objects).items() if name not in made}
     members = _apply_sets(kubectl, objects, namespace, recording.stack)
     after = _live(kubectl, objects)
@@ -218,7 +218,7 @@ def _identity(item: Mapping[str, Any]) -> dict[str, str]:
     return {key: item["metadata"][key] for key in ("name", "namespace") if key in item["metadata"]}
 
 
-def _placed(item: dict[str, Any], namespace: str, scopes: Scopes) -> dict[str, Any]:
+def placed(item: dict[str, Any], namespace: str, scopes: Scopes) -> dict[str, Any]:
     """The object with its namespace said, and without one where its kind has none: that decides its ApplySet."""
     metadata = {key: value for key, value in item["metadata"].items() if key != "namespace"}
     if scopes[item["apiVersion"], item["kind"]]:

@@ -59,7 +59,7 @@ def up(stack: str, context: str | None, root: Path, progress: Progress) -> Deplo
     settings = load(stack, root)
     cli = find_cli(root)
     target = _target(settings, context, root, progress)
-    overrides = _left_out(settings, target, root, cli, progress)
+    overrides = left_out(settings, target, root, cli, progress)
     if context is not None:
         overrides["cloudmart:cluster"] = {"context": context}
     recording = record(stack, root, overrides=overrides)
@@ -152,7 +152,7 @@ def _target(settings: Settings, context: str | None, root: Path, progress: Progr
     return Target(kubectl=Kubectl(path=toolchain.kubectl(), kubeconfig=info.kubeconfig), local=True)
 
 
-def _left_out(
+def left_out(
     settings: Settings, target: Target, root: Path, cli: automation.PulumiCommand | NoCli, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Overrides that switch off each layer whose charts cannot be had; a store then runs as a single one.

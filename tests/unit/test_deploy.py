@@ -210,7 +210,7 @@ def test_what_only_the_engine_can_make_is_an_error_that_says_so() -> None:
 def test_leaving_out_helm_takes_the_whole_layer_and_nothing_else() -> None:
     whole = record("dev")
     local = up.Target(kubectl=Kubectl(path=Path("kubectl")), local=True)
-    overrides = up._left_out(load("dev", CHECKOUT), local, CHECKOUT, NoCli("none here"), lambda _line: None)
+    overrides = up.left_out(load("dev", CHECKOUT), local, CHECKOUT, NoCli("none here"), lambda _line: None)
     without = record("dev", overrides=overrides)
     gone = {resource.urn for resource in whole.resources} - {resource.urn for resource in without.resources}
     assert gone

@@ -84,7 +84,7 @@ def test_releases_take_over_what_the_local_cluster_knows_already_and_nothing_of_
     settings = load("prod", CHECKOUT)
     for local in (True, False):
         target = Target(kubectl=Kubectl(path=Path("kubectl")), local=local)
-        overrides = up._left_out(settings, target, CHECKOUT, object(), lambda _line: None)  # type: ignore[arg-type]
+        overrides = up.left_out(settings, target, CHECKOUT, object(), lambda _line: None)  # type: ignore[arg-type]
         releases = [r for r in record("prod", CHECKOUT, overrides=overrides).resources if r.type.endswith(":Release")]
         shops = [r for r in releases if r.inputs["namespace"] == settings.namespace.name]
         assert len(releases) > 8
@@ -94,7 +94,7 @@ def test_releases_take_over_what_the_local_cluster_knows_already_and_nothing_of_
 def test_a_store_whose_operator_cannot_be_had_runs_as_a_single_one_and_one_line_says_so() -> None:
     target = up.Target(kubectl=Kubectl(path=Path("kubectl")), local=True)
     lines: list[str] = []
-    overrides = up._left_out(load("prod", CHECKOUT), target, CHECKOUT, NoCli("no pulumi on PATH"), lines.append)
+    overrides = up.left_out(load("prod", CHECKOUT), target, CHECKOUT, NoCli("no pulumi on PATH"), lines.append)
     for key, store in (
         ("operators.cloudnativePg", "postgres"),
         ("operators.strimzi", "kafka"),
