@@ -376,12 +376,8 @@ class _Pricing:
         In ambient mode there is none: the node's ztunnel is a DaemonSet, priced like any other.
         """
         spec, metadata = _map(template, "spec"), _map(template, "metadata")
-        around = self._namespace_labels.get(namespace, {})
         wanted = _map(metadata, "labels").get("sidecar.istio.io/inject")
-        by_namespace = around.get("istio-injection") == "enabled" or (
-            "istio.io/rev" in around and "istio-injection" not in around
-        )
-        if spec.get("hostNetwork") or wanted == "false" or not (wanted == "true" or by_namespace):
+        if spec.get("hostNetwork") or wanted == "false" or not (wanted == "true" or self._injects(namespace)):
             return spec
         annotations = _map(metadata, "annotations")
         # As the injector's template has it: one annotation replaces all of the defaults.
@@ -392,6 +388,13 @@ class _Pricing:
         } or self._proxy
         proxy = {"name": "istio-proxy", "resources": {"requests": requests}}
         return {**spec, "containers": [*_list(spec, "containers"), proxy]}
+
+    def _injects(self, namespace: str) -> bool:
+        """Whether Istio puts a proxy into the namespace's pods that say nothing of it."""
+        labels = self._namespace_labels.get(namespace, {})
+        return labels.get("istio-injection") == "enabled" or (
+            "istio.io/rev" in labels and "istio-injection" not in labels
+        )
 
     def _compute(self, item: Literal["cpu", "memory"], pool: str | None) -> Rate:
         if (rate := self._rates.get((item, pool))) is None:
@@ -486,6 +489,10 @@ class _Pricing:
         for key in ("replicas", "replicaCount"):
             if (number := _whole(values.get(key))) is not None:
                 count = Range.exactly(number)
+                if self._injects(owner.namespace):
+                    # What says how many pods there are says how many proxies.
+                    proxy = {"resources": {"requests": self._proxy}}
+                    yield from self._values(resource, owner, proxy, chart, count, f"{at}.istio-proxy")
         requests = _map(_map(values, "resources"), "requests")
         if cpu := self._amount(resource, "cpu", requests.get("cpu")):
             yield self._line(owner, "cpu", cpu, "core", count, self._compute("cpu", None), [(at, cpu)])

@@ -251,3 +251,21 @@ def test_the_proxy_of_a_mesh_is_paid_where_the_injector_adds_one(
 def test_a_pod_on_the_hosts_network_gets_no_proxy() -> None:
     pod = template(container("100m"), labels={"sidecar.istio.io/inject": "true"}, hostNetwork=True)
     assert [line.quantity for line in priced(deployment("web", pod)).lines] == [Decimal("0.1")]
+
+
+@pytest.mark.parametrize(("namespace_labels", "proxies"), [({"istio-injection": "enabled"}, 3), ({}, 0)])
+def test_the_proxies_of_a_charts_pods_are_paid_where_only_its_values_are_known(
+    namespace_labels: dict[str, str], proxies: int
+) -> None:
+    """One a pod, wherever in the values a number of pods stands; none where the part is off."""
+    space = recorded("Namespace", "edge", {"metadata": {"name": "edge", "labels": namespace_labels}})
+    values = {
+        "controller": {"replicaCount": 1, "ingressController": {"resources": {"requests": {"cpu": "100m"}}}},
+        "gateway": {"replicaCount": 2, "resources": {"requests": {"cpu": "150m"}}, "manager": {"enabled": False}},
+        "waf": {"enabled": False, "replicaCount": 9},
+    }
+    inputs = {"chart": "ingress", "namespace": "edge", "values": values}
+    total = priced(space, Recorded("urn:kong", "kubernetes:helm.sh/v3:Release", "kong", inputs, parent="", custom=True))
+    assert sum(line.quantity * line.count.max for line in total.lines if line.item == "cpu") == (
+        Decimal("0.4") + proxies * Decimal("0.1")
+    )
