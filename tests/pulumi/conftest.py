@@ -67,7 +67,8 @@ def engine_home(home: Path) -> Iterator[None]:  # noqa: F811 (the fixture above)
 
 @pytest.fixture(scope="module")
 def shop(cluster: LocalCluster, engine_home: None) -> Iterator[Shop]:  # noqa: F811
-    """A copy of the project in the cluster's folder, Kubecost's chart beside it, no state, nothing in the cluster."""
+    """A copy of the project in the cluster's folder, the charts beside it, no state, and a cluster made anew for it."""
+    cluster.reset(say)
     for old in ("state", "pulumi"):
         shutil.rmtree(cluster.root / ".local" / old, ignore_errors=True)
     project = copy_project(cluster.root)
@@ -75,6 +76,3 @@ def shop(cluster: LocalCluster, engine_home: None) -> Iterator[Shop]:  # noqa: F
     found = Shop(cluster, project)
     found.use_own_charts()
     yield found
-    for kind, names in (("namespace", ("cloudmart", "kubecost")),):
-        cluster.kubectl("delete", kind, *names, "--ignore-not-found", timeout=120)
-    cluster.kubectl("delete", "priorityclasses", "-l", "project=cloudmart", timeout=60)
