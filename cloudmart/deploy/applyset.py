@@ -4,7 +4,8 @@ Pruning is kubectl's ApplySet: each namespace has one, whose parent is a Secret 
 declared is found by its label and removed. What is cluster-wide, by the API server's word, is in the shop's. It is for
 trying out: there is no state, no history and no policy at `up`.
 
-Generated values (passwords) live in one Secret that belongs to no ApplySet. They are made once and kept from then on.
+Generated values (passwords) live in one Secret that belongs to no ApplySet. They are made once and kept from then on,
+until they are rotated: then there is another one beside the old, which goes once the new one has arrived.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ _FIELD_MANAGER = "cloudmart"
 _PART_OF = "applyset.kubernetes.io/part-of"
 _ID = "applyset.kubernetes.io/id"
 _KINDS = "applyset.kubernetes.io/contains-group-kinds"
+#: On the parent in the shop's namespace: the other namespaces that have a set. To look for sets everywhere would take
+#: the right to read every Secret in the cluster.
+_NAMESPACES = "cloudmart/applyset-namespaces"
+#: On a namespace that an administrator made for a stack whose deployer may make none: the stack.
+PREPARED = "cloudmart/prepared-for"
 
 Progress = Callable[[str], None]
 
@@ -57,13 +63,14 @@ def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes
     anything is changed when the namespace is there and was not made this way.
     """
     found = manifests(recording, templates=True)
-    _refuse_foreign(kubectl, namespace)
+    _refuse_foreign(kubectl, namespace, recording.stack)
     spaces = [manifest for manifest in found if manifest.recorded.kind == "Namespace"]
     made = _create_missing(kubectl, spaces)
-    values = _generated_values(kubectl, recording, found, namespace)
+    values, superseded = _generated_values(kubectl, recording, found, namespace)
     objects = [placed(_with_data(substitute(manifest.object, values)), namespace, scopes) for manifest in found]
     before = {name: digest for name, digest in _live(kubectl, objects).items() if name not in made}
     members = _apply_sets(kubectl, objects, namespace, recording.stack)
+    _forget(kubectl, recording.stack, namespace, superseded)
     after = _live(kubectl, objects)
     return Applied(
         created=tuple(name for name in after if name not in before),
@@ -77,7 +84,7 @@ def remove(recording: Recording, kubectl: Kubectl, namespace: str, *, delete_dat
     """Takes away everything but what is retained (the namespace and the volume claims in it), or that as well."""
     if kubectl.run("get", "namespace", namespace, "--ignore-not-found", "-o", "name") == "":
         return Applied(created=(), changed=(), removed=(), unchanged=0)
-    _refuse_foreign(kubectl, namespace)
+    _refuse_foreign(kubectl, namespace, recording.stack)
     kept = [
         manifest.object
         for manifest in manifests(recording)
@@ -96,9 +103,11 @@ def was_applied(kubectl: Kubectl, namespace: str) -> bool:
     return found is not None and _PART_OF in found["metadata"].get("labels", {})
 
 
-def _refuse_foreign(kubectl: Kubectl, namespace: str) -> None:
+def _refuse_foreign(kubectl: Kubectl, namespace: str, stack: str) -> None:
     found = kubectl.json("get", "namespace", namespace, "--ignore-not-found")
     if found is None or found["metadata"].get("labels", {}).get(_PART_OF):
+        return
+    if found["metadata"].get("annotations", {}).get(PREPARED) == stack:
         return
     # A run that was killed right after it had made the namespace left it empty.
     if _FIELD_MANAGER in {entry["manager"] for entry in found["metadata"].get("managedFields", [])}:
@@ -126,7 +135,8 @@ def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespac
     groups: dict[str, list[Mapping[str, Any]]] = {namespace: []}
     for item in objects:
         groups.setdefault(item["metadata"].get("namespace", namespace), []).append(item)
-    abandoned = _remove_abandoned(kubectl, groups, stack)
+    recorded = _recorded_namespaces(kubectl, namespace, stack)
+    abandoned = _remove_abandoned(kubectl, groups, {*groups, *recorded}, stack)
     tool = Kubectl(path=kubectl.path, kubeconfig=kubectl.kubeconfig, context=kubectl.context, env=_ENABLE)
     removed: list[str] = []
     for space, members in groups.items():
@@ -136,7 +146,7 @@ def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespac
             "--force-conflicts",
             f"--field-manager={_FIELD_MANAGER}",
             f"--namespace={space}",
-            f"--applyset=secret/cloudmart-{stack}",
+            f"--applyset=secret/{_parent(stack)}",
             "--prune",
             "-f",
             "-",
@@ -144,17 +154,36 @@ def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespac
             timeout=600,
         )
         removed += [line.removesuffix(" pruned") for line in output.splitlines() if line.endswith(" pruned")]
+        others = set(groups) - {namespace}
+        if space == namespace and others != recorded:
+            # Before any of those sets is made, and after those that are gone.
+            named = f"{_NAMESPACES}={','.join(sorted(others))}"
+            kubectl.run("annotate", "secret", _parent(stack), f"--namespace={namespace}", "--overwrite", named)
     return (*abandoned, *removed)
 
 
-def _remove_abandoned(kubectl: Kubectl, groups: Collection[str], stack: str) -> tuple[str, ...]:
-    """Empties the stack's ApplySets in namespaces where nothing is declared any more; kubectl prunes no such set."""
+def _parent(stack: str) -> str:
+    return f"cloudmart-{stack}"
+
+
+def _recorded_namespaces(kubectl: Kubectl, namespace: str, stack: str) -> set[str]:
+    parent = kubectl.json("get", "secret", _parent(stack), f"--namespace={namespace}", "--ignore-not-found")
+    named = parent["metadata"].get("annotations", {}).get(_NAMESPACES, "") if parent else ""
+    return set(named.split(",")) - {""}
+
+
+def _remove_abandoned(kubectl: Kubectl, groups: Collection[str], sets: Iterable[str], stack: str) -> tuple[str, ...]:
+    """Empties the stack's ApplySets in namespaces where nothing is declared any more; kubectl prunes no such set.
+
+    `sets` are the namespaces that may have one.
+    """
+    name = _parent(stack)
     removed: list[str] = []
-    for parent in kubectl.json("get", "secrets", "--all-namespaces", f"--selector={_ID}")["items"]:
-        metadata = parent["metadata"]
-        name, space = metadata["name"], metadata["namespace"]
-        if name != f"cloudmart-{stack}":
+    for space in sorted(sets):
+        parent = kubectl.json("get", "secret", name, f"--namespace={space}", "--ignore-not-found")
+        if parent is None:
             continue
+        metadata = parent["metadata"]
         named = metadata.get("annotations", {}).get(_KINDS, "")
         kinds = _still_served(kubectl, named)
         if kinds != named:
@@ -238,15 +267,27 @@ def _with_data(item: dict[str, Any]) -> dict[str, Any]:
 # --- generated values ------------------------------------------------------------------------------------------------
 
 
+def generated_name(stack: str) -> str:
+    """Name of the Secret in the shop's namespace that keeps a stack's generated values."""
+    return f"cloudmart-{stack}-generated"
+
+
+def generated_key(sentinel: str) -> str:
+    """The key of a generated value in that Secret."""
+    return sentinel.strip(".")
+
+
 def _generated_values(
     kubectl: Kubectl, recording: Recording, found: Iterable[Manifest], namespace: str
-) -> dict[str, str]:
-    """A value for every sentinel that an object holds: the kept one, else a new one that is kept from now on."""
-    name = f"cloudmart-{recording.stack}-generated"
+) -> tuple[dict[str, str], list[str]]:
+    """A value for every sentinel that an object holds: the kept one, else a new one that is kept from now on. And the
+    keys of those that have been made anew since."""
+    name = generated_name(recording.stack)
     live = kubectl.json("get", "secret", name, f"--namespace={namespace}", "--ignore-not-found")
     kept = {key: base64.b64decode(value).decode() for key, value in ((live or {}).get("data") or {}).items()}
     values: dict[str, str] = {}
     missing: dict[str, str] = {}
+    wanted_keys: set[str] = set()
     held = json.dumps([list(manifest.recorded.secrets.values()) for manifest in found])
     for sentinel, wanted in recording.generated.items():
         if sentinel not in held:
@@ -256,7 +297,8 @@ def _generated_values(
                 f"Pulumi.{recording.stack}.yaml: config.{wanted.name}: found an encrypted value, which only the Pulumi "
                 "CLI can decrypt; put it on PATH"
             )
-        key = sentinel.strip(".")
+        key = generated_key(sentinel)
+        wanted_keys.add(key)
         values[sentinel] = kept.get(key) or missing.setdefault(key, _generate(wanted))
     if missing:
         secret = {
@@ -274,7 +316,23 @@ def _generated_values(
             "-",
             stdin=_yaml(secret),
         )
-    return values
+    slots = {_slot(key) for key in wanted_keys}
+    # What is not wanted at all just now, of a store that is switched off, is kept: it comes back with the data.
+    return values, [key for key in kept if key not in wanted_keys and _slot(key) in slots]
+
+
+def _slot(key: str) -> tuple[str, ...]:
+    """What the values that follow each other by rotation have in common: all of the key but the digest."""
+    parts = key.split(".")
+    return (*parts[:2], *parts[3:])
+
+
+def _forget(kubectl: Kubectl, stack: str, namespace: str, keys: Collection[str]) -> None:
+    if keys:
+        patch = json.dumps({"data": dict.fromkeys(keys)})
+        kubectl.run(
+            "patch", "secret", generated_name(stack), f"--namespace={namespace}", "--type=merge", f"--patch={patch}"
+        )
 
 
 def _generate(wanted: Generated) -> str:
