@@ -432,8 +432,11 @@ class RecordingMonitor(MockMonitor):
     def _add_outputs(self, recorded: Recorded, outputs: struct_pb2.Struct) -> str:
         """Add what the provider would return beyond the inputs; the return value is the resource's id."""
         digest = hashlib.sha256(recorded.urn.encode())
+        # Other keepers, another value.
+        keepers = recorded.inputs.get("keepers")
+        key = f"{recorded.urn} {json.dumps(keepers, sort_keys=True)}" if keepers else recorded.urn
         for prop in _GENERATED_SECRETS.get(recorded.type, ()):
-            sentinel = self.sentinel("generated", recorded.name, prop, recorded.urn, recorded)
+            sentinel = self.sentinel("generated", recorded.name, prop, key, recorded)
             outputs[prop] = {rpc._special_sig_key: rpc._special_secret_sig, "value": sentinel}
         # What follows is no secret: names and ids. Derived from the URN, so that previews and diffs are stable.
         match recorded.type:

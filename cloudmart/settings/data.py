@@ -33,6 +33,10 @@ from cloudmart.settings.quantities import Bytes, Cpu
 
 _MIB = 2**20
 
+#: What a generated password is called after whose it is.
+PASSWORD = "password"  # noqa: S105
+SUPERUSER_PASSWORD = "superuser-password"  # noqa: S105
+
 #: As Kafka allows it, without the underscore: Kafka takes it for the same as the dot in names of metrics.
 TopicName = Annotated[str, Strict(), Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=200)]
 
@@ -94,8 +98,7 @@ class Store(Model):
     mode: StoreMode = StoreMode.SINGLE
     #: Who pays; the namespace's cost center where it is left out.
     cost_center: LabelValue | None = None
-    #: Refuses to delete the workload and its generated password until a stack says otherwise. A password that is lost
-    #: locks the data up as surely as a lost disk.
+    #: Refuses to delete the workload until a stack says otherwise. Not its passwords: the server takes up another one.
     protect: Flag = False
 
     image: Image
@@ -114,7 +117,19 @@ class Store(Model):
         """The port that clients connect to."""
         return self.external.port if self.external else self.server_port
 
+    def passwords(self, name: str, callers: Sequence[str]) -> Sequence[str]:
+        """Names of the passwords that are generated for it, and for `callers` where each has its own."""
+        match self.mode:
+            case StoreMode.EXTERNAL:
+                return ()
+            case StoreMode.OPERATOR:
+                return self._cluster_passwords(name, callers)
+        return (f"{name}-{PASSWORD}",)
+
     # How mode `operator` differs; its subclass says so where it does.
+
+    def _cluster_passwords(self, name: str, callers: Sequence[str]) -> Sequence[str]:  # noqa: ARG002
+        return (f"{name}-{PASSWORD}",)
 
     def pod_labels(self, name: str) -> Mapping[str, str]:
         """Labels that select the pods which clients connect to."""
@@ -249,6 +264,8 @@ class Backup(Model):
     schedule: Annotated[str, Strict(), Field(pattern=r"^([0-9*/,-]+ ){3}([0-9A-Za-z*/,-]+ ){2}[0-9A-Za-z*/,-]+$")] = (
         "0 0 2 * * *"
     )
+    #: The monitoring alerts when the newest backup is older: more than the schedule's longest pause.
+    alert_after_hours: Positive = 36
     #: Of the plugin's container beside each instance.
     resources: Resources = Resources(
         requests=Amounts(cpu=Cpu("50m"), memory=Bytes("128Mi")), limits=Amounts(cpu=Cpu("500m"), memory=Bytes("512Mi"))
@@ -320,6 +337,14 @@ class PostgresSettings(Store):
             if getattr(self, key) == "postgres":
                 raise ValueError(f"{key} is 'postgres', the administrator's own; allowed: any other name")
         return self
+
+    def passwords(self, name: str, callers: Sequence[str]) -> Sequence[str]:
+        superuser = (f"{name}-{SUPERUSER_PASSWORD}",) if self.mode is StoreMode.SINGLE else ()
+        return (*super().passwords(name, callers), *superuser)
+
+    def _cluster_passwords(self, name: str, callers: Sequence[str]) -> Sequence[str]:
+        # The database's owner, then the roles of the services.
+        return (f"{name}-{PASSWORD}", *(f"{name}-{caller}-{PASSWORD}" for caller in callers))
 
     def pod_labels(self, name: str) -> Mapping[str, str]:
         # Clients reach the pooler alone, not the instances behind it.
@@ -496,7 +521,7 @@ class KafkaEndpoint(ExternalEndpoint):
 
 
 class KafkaExporter(Exporter):
-    """kafka_exporter: consumer lag and offsets."""
+    """kafka_exporter: consumer lag and offsets. In mode `operator` a pod of its own, of Strimzi's image."""
 
     image: Image = Image(repository="docker.io/danielqsj/kafka-exporter", tag="v1.9.0")
 
@@ -526,8 +551,8 @@ class EntityOperator(Model):
     )
 
 
-#: One, and one more while it is replaced.
-_ENTITY_OPERATORS = 2
+#: Of the entity operator and of the exporter: one, and one more while it is replaced.
+_ONE_OF_A_KIND = 2
 
 
 class KafkaCluster(Model):
@@ -570,6 +595,9 @@ class KafkaSettings(Store):
     topics: FrozenMapping[TopicName, Topic] = Field(default={}, validate_default=True)
     cluster: KafkaCluster = KafkaCluster()
 
+    def _cluster_passwords(self, name: str, callers: Sequence[str]) -> Sequence[str]:
+        return tuple(f"{name}-{caller}-{PASSWORD}" for caller in callers)
+
     def pod_labels(self, name: str) -> Mapping[str, str]:
         if self.mode is StoreMode.OPERATOR:
             return {"strimzi.io/cluster": name, "strimzi.io/broker-role": "true"}
@@ -586,7 +614,8 @@ class KafkaSettings(Store):
     @property
     def _cluster_pods(self) -> int:
         controllers = self.cluster.controllers
-        return self.cluster.brokers + (controllers.replicas if controllers else 0) + _ENTITY_OPERATORS
+        alone = _ONE_OF_A_KIND * (2 if self.exporter.enabled else 1)
+        return self.cluster.brokers + (controllers.replicas if controllers else 0) + alone
 
     @property
     def _cluster_containers(self) -> Sequence[tuple[int, Resources]]:
@@ -594,8 +623,9 @@ class KafkaSettings(Store):
         return (
             (cluster.brokers, self.resources),
             *(((cluster.controllers.replicas, cluster.controllers),) if cluster.controllers else ()),
-            (_ENTITY_OPERATORS, cluster.entity_operator.topics),
-            (_ENTITY_OPERATORS, cluster.entity_operator.users),
+            (_ONE_OF_A_KIND, cluster.entity_operator.topics),
+            (_ONE_OF_A_KIND, cluster.entity_operator.users),
+            *(((_ONE_OF_A_KIND, self.exporter.resources),) if self.exporter.enabled else ()),
         )
 
     @property

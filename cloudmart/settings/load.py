@@ -326,6 +326,7 @@ def _cross_checked(settings: Settings, origins: Mapping[Path_, Origin]) -> Itera
     yield from _routes(settings, origins)
     yield from _money(settings, origins)
     yield from _users_of_stores(settings, origins)
+    yield from _rotations(settings, origins)
 
 
 def _cost_centers(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
@@ -373,6 +374,17 @@ def _money(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]
             if name not in allowed:
                 where = _where((*path, name), origins)
                 yield f"{where}: found {shown(name)}{_meant(name, allowed)}; allowed: {', '.join(allowed)}"
+
+
+def _rotations(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
+    # A stack may run its stores in another way for once, as on the local cluster.
+    known = sorted(settings.possible_passwords)
+    for name in settings.secrets.rotations:
+        if name not in known:
+            yield (
+                f"{_where(('secrets', 'rotations', name), origins)}: found {shown(name)}{_meant(name, known)}; "
+                f"allowed, of the passwords that are generated: {', '.join(known) or 'none'}"
+            )
 
 
 def _edges(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:

@@ -20,10 +20,11 @@ from cloudmart.settings.identity import IdentitySettings
 from cloudmart.settings.kubecost import KubecostSettings
 from cloudmart.settings.layer import Layer
 from cloudmart.settings.mesh import MeshMode, MeshSettings
-from cloudmart.settings.monitoring import MonitoringSettings
+from cloudmart.settings.monitoring import GRAFANA_ADMIN, MonitoringSettings
 from cloudmart.settings.operators import OperatorSettings
 from cloudmart.settings.prices import Budget, PriceSettings
 from cloudmart.settings.rules import Ruling
+from cloudmart.settings.secrets import SecretSettings
 from cloudmart.settings.service import Cluster, CostCenter, External, NamespaceSettings, Service
 from cloudmart.settings.vertical_autoscaling import VerticalAutoscalingSettings
 
@@ -119,6 +120,7 @@ class Declaration(Model):
     monitoring: MonitoringSettings = MonitoringSettings()
     vertical_autoscaling: VerticalAutoscalingSettings = VerticalAutoscalingSettings()
     operators: OperatorSettings = OperatorSettings()
+    secrets: SecretSettings = Field(default_factory=SecretSettings)
     prices: PriceSettings = Field(default_factory=PriceSettings)
     #: What may be spent in a month by cost center, and under `stack` by all of it together.
     budgets: FrozenMapping[LabelValue, Budget] = Field(default={}, validate_default=True)
@@ -276,6 +278,31 @@ class Settings(Declaration):
     @functools.cached_property
     def _stores(self) -> dict[str, Store]:
         return {name: store for name in type(self.data).model_fields if (store := getattr(self.data, name)) is not None}
+
+    @functools.cached_property
+    def passwords(self) -> Mapping[str, str]:
+        """Every password that is generated, by name, with whose it is: a store, or ``monitoring``."""
+        found = self._passwords(self._stores)
+        return {**found, GRAFANA_ADMIN: "monitoring"} if self.monitoring.enabled else found
+
+    @property
+    def possible_passwords(self) -> frozenset[str]:
+        """Those, and the ones that would be generated if a store ran in another mode or a layer were on."""
+        modes = (StoreMode.SINGLE, StoreMode.OPERATOR)
+        others = [
+            self._passwords({name: store.model_copy(update={"mode": mode}) for name, store in self._stores.items()})
+            for mode in modes
+        ]
+        return frozenset({GRAFANA_ADMIN}.union(*others))
+
+    def _passwords(self, stores: Mapping[str, Store]) -> dict[str, str]:
+        # Not from the edges: a need that leads nowhere is an error, which this must not come before.
+        needs = {service: of.needs for service, of in self.services.items()}
+        return {
+            password: name
+            for name, store in stores.items()
+            for password in store.passwords(name, [service for service, of in needs.items() if name in of])
+        }
 
     @property
     def charts(self) -> Mapping[str, Chart]:

@@ -17,6 +17,9 @@ from cloudmart.settings.layer import Layer, Workload, amounts, workload
 from cloudmart.settings.quantities import Bytes
 from cloudmart.settings.service import Objective, Service
 
+#: Name of Grafana's administrator's password, and of the Secret that it stands in.
+GRAFANA_ADMIN = "grafana-admin"
+
 
 class Stored(Workload):
     """A workload with a volume for each of its pods."""

@@ -41,6 +41,8 @@ class DataLayerArgs:
     mesh_ports: Sequence[int] = ()
     #: By store: annotations of its pods, for others that read them.
     pod_annotations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: By password: how often it was made anew.
+    rotations: Mapping[str, int] = field(default_factory=dict)
     #: The stores' priority. Without one they are the first to go when a node is full, and all services with them.
     priority_class: pulumi.Input[str] | None = None
     #: By store in mode `operator`.
@@ -86,6 +88,7 @@ class DataLayer(pulumi.ComponentResource):
                     mesh_ports=args.mesh_ports,
                     pod_annotations=args.pod_annotations.get(store, {}),
                     password=pulumi.Config().require_secret(f"{store}Password") if external else None,
+                    rotations=args.rotations,
                     priority_class=args.priority_class,
                     operator=args.operators.get(store),
                 ),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pulumi
 from pulumi_kubernetes.core.v1 import ConfigMapVolumeSourceArgs, ContainerArgs, VolumeArgs, VolumeMountArgs
 
-from cloudmart.settings.data import PostgresSettings, StoreMode, pooler_name
+from cloudmart.settings.data import PASSWORD, SUPERUSER_PASSWORD, PostgresSettings, StoreMode, pooler_name
 from components.connection import Connection, SecretRef
 from components.custom import CustomObject
 from components.data import cloudnative_pg, store
 from components.data.store import ExporterNeeds, OperatorArgs, Pod, StoreComponent
+from components.password import checksum_of
 from components.specs import cnpg
 
 _USER = 999
@@ -17,7 +18,9 @@ _DATA = "/var/lib/postgresql"
 #: The 18 image's own default, written out: with an image before 18, which keeps its data elsewhere, the data would land
 #: outside the claim. Changes with the major version, after pg_upgrade; the server refuses another major's folder.
 _PGDATA = f"{_DATA}/18/docker"
-_SUPERUSER_KEY = "superuser-password"
+_SUPERUSER_KEY = SUPERUSER_PASSWORD
+#: So labelled, a Secret's change is taken up at once.
+_RELOADED = {"cnpg.io/reload": "true"}
 
 _SQL_FOLDER = "/etc/cloudmart"
 _SQL = "application.sql"
@@ -89,7 +92,9 @@ class Postgres(StoreComponent[PostgresSettings]):
     def _secret_data(self, password: pulumi.Input[str]) -> dict[str, pulumi.Input[str]]:  # noqa: ARG002
         data: dict[str, pulumi.Input[str]] = {"username": self._settings.user}
         if self._settings.mode is StoreMode.SINGLE:
-            data[_SUPERUSER_KEY] = self._generated("superuser-password", protect=self._settings.protect).result
+            superuser = self._generated(SUPERUSER_PASSWORD)
+            self._own_checksums["checksum/superuser"] = checksum_of(superuser)
+            data[_SUPERUSER_KEY] = superuser.result
         return data
 
     def _operator(self, args: OperatorArgs) -> None:
@@ -97,9 +102,8 @@ class Postgres(StoreComponent[PostgresSettings]):
         if args.party is None:
             raise ValueError(f"{name}: mode operator needs the operator's pods")
         pooler = pooler_name(name)
-        secret = self._secret(self._generated("password", protect=settings.protect).result, "kubernetes.io/basic-auth")
-        # So labelled, a Secret's change is taken up at once.
-        own = self._credentials_of_callers({"cnpg.io/reload": "true"})
+        secret = self._secret(self._generated(PASSWORD).result, "kubernetes.io/basic-auth", _RELOADED)
+        own = self._credentials_of_callers(_RELOADED)
         wired = (self._args.scrapers, self._args.home, args.api_server_cidrs)
         policies = [
             self._policy(

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pulumi
 from pulumi_kubernetes.core.v1 import ContainerArgs, VolumeMountArgs
 
-from cloudmart.settings.data import RedisSettings, StoreMode
+from cloudmart.settings.data import PASSWORD, RedisSettings, StoreMode
 from components.connection import Connection, SecretRef
 from components.data import redis_ha, store
 from components.data.store import ExporterNeeds, OperatorArgs, Pod, StoreComponent
 from components.layer import release
+from components.password import checksum_of
 
 _USER = 999
 _DATA = "/data"
@@ -77,9 +78,9 @@ tcp-keepalive 60
 
     def _operator(self, args: OperatorArgs) -> None:  # noqa: ARG002 - there is none, but a chart
         name, settings = self._name, self._settings
-        generated = self._generated("password", protect=settings.protect)
-        secret = self._secret(generated.result)
-        checksum = store.checksum_of(generated)
+        password = self._generated(PASSWORD)
+        secret = self._secret(password.result)
+        checksum = checksum_of(password)
         self.connection = replace(self.connection, checksum=checksum)
         scrapers, home = self._args.scrapers, self._args.home
         policies = [

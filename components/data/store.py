@@ -7,10 +7,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import pulumi
-import pulumi_random as random
 from pulumi_kubernetes.apps.v1 import (
     StatefulSet,
     StatefulSetPersistentVolumeClaimRetentionPolicyArgs,
@@ -59,11 +58,15 @@ from pulumi_kubernetes.networking.v1 import (
 )
 
 from cloudmart.settings import Party, Resources
-from cloudmart.settings.data import Exporter, Store, StoreMode
+from cloudmart.settings.data import PASSWORD, Exporter, Store, StoreMode
 from cloudmart.settings.service import ServiceTopics
 from components import network
 from components.connection import Connection, SecretRef
 from components.labels import Labels
+from components.password import checksum_of, generated
+
+if TYPE_CHECKING:
+    from pulumi_random import RandomPassword
 
 S = TypeVar("S", bound=Store)
 
@@ -110,6 +113,8 @@ class StoreArgs(Generic[S]):
     pod_annotations: Mapping[str, str] = field(default_factory=dict)
     #: The password of a managed endpoint. Mode `single` makes its own.
     password: pulumi.Input[str] | None = None
+    #: By password: how often it was made anew.
+    rotations: Mapping[str, int] = field(default_factory=dict)
     priority_class: pulumi.Input[str] | None = None
     #: In mode `operator`.
     operator: OperatorArgs | None = None
@@ -175,6 +180,8 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
         self.connection = self.connection_of(name, args.settings)
         # Of every caller that has credentials of its own: what changes with them.
         self._checksums: dict[str, pulumi.Output[str]] = {}
+        # The same of what the server alone reads, by annotation of its pod.
+        self._own_checksums: dict[str, pulumi.Output[str]] = {}
         # One branch a mode: the same Service name and variables in each.
         match args.settings.mode:
             case StoreMode.SINGLE:
@@ -225,9 +232,9 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
 
     def _single(self) -> None:
         name, settings = self._name, self._settings
-        generated = self._generated("password", protect=self._settings.protect)
-        secret = self._secret(generated.result)
-        checksum = checksum_of(generated)
+        password = self._generated(PASSWORD)
+        secret = self._secret(password.result)
+        checksum = checksum_of(password)
         self.connection = replace(self.connection, checksum=checksum)
 
         files = self._files()
@@ -267,10 +274,11 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
             metadata=self._metadata(name),
             spec=self._stateful_set(
                 self._pod(f"{name}-config"),
-                # Servers read both at their start only.
+                # Servers read all of it at their start only.
                 {
                     "checksum/config": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
                     "checksum/credentials": checksum,
+                    **self._own_checksums,
                 },
             ),
             opts=pulumi.ResourceOptions(
@@ -299,20 +307,15 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
 
     # Parts.
 
-    def _generated(self, what: str, *, protect: bool = False) -> random.RandomPassword:
-        """Letters and digits only: no file, URL or JAAS line that it goes into needs quoting; 32 of 62 make 190 bits.
-        `protect` is for what the data was made with and cannot be opened without."""
-        return random.RandomPassword(
-            f"{self._name}-{what}",
-            length=32,
-            special=False,
-            opts=pulumi.ResourceOptions(parent=self, protect=protect),
-        )
+    def _generated(self, what: str) -> RandomPassword:
+        return generated(f"{self._name}-{what}", self._args.rotations, self._child)
 
-    def _secret(self, password: pulumi.Input[str], type_: str = "Opaque") -> Secret:
+    def _secret(
+        self, password: pulumi.Input[str], type_: str = "Opaque", labels: Mapping[str, str] | None = None
+    ) -> Secret:
         return Secret(
-            f"{self._name}-credentials",
-            metadata=self._metadata(f"{self._name}-credentials"),
+            credentials_name(self._name),
+            metadata=self._labelled(credentials_name(self._name), labels),
             type=type_,
             string_data={PASSWORD_KEY: password, **self._secret_data(password)},
             opts=self._child,
@@ -322,17 +325,14 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
         """Users of their own for the callers: by caller, a Secret with a generated password."""
         found = {}
         for caller in self._args.callers:
-            # Not protected: the operator takes up another one, and a service must be able to stop needing the store.
-            generated = self._generated(f"{caller.name}-password")
-            self._checksums[caller.name] = checksum_of(generated)
+            password = self._generated(f"{caller.name}-{PASSWORD}")
+            self._checksums[caller.name] = checksum_of(password)
             name = credentials_name(self._name, caller.name)
-            metadata = self._metadata(name)
-            metadata.labels = {**self.labels.metadata, **(labels or {})}
             found[caller.name] = Secret(
                 name,
-                metadata=metadata,
+                metadata=self._labelled(name, labels),
                 type="kubernetes.io/basic-auth",
-                string_data={"username": caller.name, PASSWORD_KEY: generated.result},
+                string_data={"username": caller.name, PASSWORD_KEY: password.result},
                 opts=self._child,
             )
         return found
@@ -460,10 +460,15 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
             security_context=locked_down(needs.user),
         )
 
-    def _metadata(self, name: str, annotations: dict[str, str] | None = None) -> ObjectMetaArgs:
+    def _metadata(self, name: str, annotations: Mapping[str, pulumi.Input[str]] | None = None) -> ObjectMetaArgs:
         return ObjectMetaArgs(
             name=name, namespace=self._args.namespace, labels=self.labels.metadata, annotations=annotations
         )
+
+    def _labelled(self, name: str, labels: Mapping[str, str] | None) -> ObjectMetaArgs:
+        metadata = self._metadata(name)
+        metadata.labels = {**self.labels.metadata, **(labels or {})}
+        return metadata
 
     # Helpers for the subclasses.
 
@@ -481,12 +486,6 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
 
 #: The StatefulSet's own wait has seen to the endpoints already; each Service would take ten seconds more.
 _AWAITED_ELSEWHERE = {"pulumi.com/skipAwait": "true"}
-
-
-def checksum_of(generated: random.RandomPassword) -> pulumi.Output[str]:
-    """Changes with a password, and gives nothing of it away."""
-    # A digest of 190 random bits gives nothing away, and it has to stand in plain in the consumers' pod templates.
-    return pulumi.Output.unsecret(generated.result.apply(lambda p: hashlib.sha256(p.encode()).hexdigest()))
 
 
 def credentials_name(store: str, caller: str | None = None) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
-import pulumi_random as random
 from pulumi_kubernetes.core.v1 import ConfigMap, Secret
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.networking.v1 import NetworkPolicyEgressRuleArgs, NetworkPolicyPeerArgs, NetworkPolicySpecArgs
@@ -38,6 +37,7 @@ from components.monitoring.values import (
     metrics_server_values,
     stack_values,
 )
+from components.password import checksum_of, generated
 from components.specs.prometheus import POD_MONITOR, PROMETHEUS_RULE, PrometheusRuleSpec
 
 _KUBELET_PORT = 10250
@@ -87,7 +87,7 @@ class Monitoring(ChartLayer):
             return ObjectMetaArgs(name=of, namespace=self.namespace, labels=labels.metadata | (more or {}))
 
         child = pulumi.ResourceOptions(parent=self, depends_on=[*self._guards])
-        password = random.RandomPassword(ADMIN, length=32, special=False, opts=child)
+        password = generated(ADMIN, settings.secrets.rotations, child)
         admin = Secret(
             ADMIN,
             metadata=metadata(ADMIN),
@@ -99,7 +99,12 @@ class Monitoring(ChartLayer):
             RELEASE,
             layer,
             chart,
-            stack_values(layer, cluster_id=f"{settings.project}-{settings.stack}", labels=labels.metadata),
+            stack_values(
+                layer,
+                cluster_id=f"{settings.project}-{settings.stack}",
+                labels=labels.metadata,
+                admin_checksum=checksum_of(password),
+            ),
             after=[admin],
         )
         if layer.metrics_server.enabled:

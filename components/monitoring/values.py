@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pulumi
+
 from cloudmart.settings.base import Resources
-from cloudmart.settings.monitoring import MonitoringSettings
+from cloudmart.settings.monitoring import GRAFANA_ADMIN, MonitoringSettings
 from cloudmart.settings.quantities import Bytes
 from components.labels import COST_LABELS, cost_labels
 from components.layer import resources
@@ -18,7 +20,7 @@ from components.layer import resources
 #: Name of the releases; the charts build names of Services and accounts from it, and so does the settings' party.
 RELEASE, METRICS_SERVER = "monitoring", "metrics-server"
 #: The Secret with Grafana's administrator.
-ADMIN, ADMIN_USER, ADMIN_PASSWORD = "grafana-admin", "admin-user", "admin-password"
+ADMIN, ADMIN_USER, ADMIN_PASSWORD = GRAFANA_ADMIN, "admin-user", "admin-password"
 #: Marks ConfigMaps that hold dashboards for Grafana's sidecar.
 DASHBOARD_LABEL = {"grafana_dashboard": "1"}
 #: The data source that dashboards name.
@@ -73,7 +75,9 @@ _FILL_PERCENT = 80
 _MIB = 2**20
 
 
-def stack_values(settings: MonitoringSettings, *, cluster_id: str, labels: Mapping[str, str]) -> dict[str, Any]:
+def stack_values(
+    settings: MonitoringSettings, *, cluster_id: str, labels: Mapping[str, str], admin_checksum: pulumi.Input[str]
+) -> dict[str, Any]:
     """Values of chart ``kube-prometheus-stack``. `labels` are the layer's; `cluster_id` goes on alerts."""
     parts, payer = settings.components, cost_labels(labels)
     ours = {"matchLabels": {"project": payer["project"]}}
@@ -141,7 +145,7 @@ def stack_values(settings: MonitoringSettings, *, cluster_id: str, labels: Mappi
                 for kind in ("namespaces", "persistentvolumeclaims", "pods", "services")
             ],
         },
-        "grafana": _grafana(settings, payer),
+        "grafana": _grafana(settings, payer, admin_checksum),
     }
 
 
@@ -160,12 +164,16 @@ def _reloaders(amounts: Resources) -> dict[str, Any]:
     }
 
 
-def _grafana(settings: MonitoringSettings, payer: Mapping[str, str]) -> dict[str, Any]:
+def _grafana(
+    settings: MonitoringSettings, payer: Mapping[str, str], admin_checksum: pulumi.Input[str]
+) -> dict[str, Any]:
     parts = settings.components
     return {
         "resources": resources(parts.grafana),
         "extraLabels": dict(payer),
         "podLabels": dict(payer),
+        # It takes its password from its environment, at each start: nothing of it outlives the pod.
+        "podAnnotations": {"checksum/credentials": admin_checksum},
         "admin": {"existingSecret": ADMIN, "userKey": ADMIN_USER, "passwordKey": ADMIN_PASSWORD},
         # It reads ConfigMaps of its own namespace alone.
         "rbac": {"namespaced": True},

@@ -323,8 +323,6 @@ def test_what_holds_data_is_protected_where_the_stack_says_so_and_claims_outlive
     for name, workload in sets.items():
         protect = getattr(data, name).protect
         assert stack.recorded("StatefulSet", name).protect is protect
-        (password,) = [r for r in stack.recording.resources if r.name == f"{name}-password"]
-        assert password.protect is protect
         assert workload["spec"]["persistentVolumeClaimRetentionPolicy"] == {
             "whenDeleted": "Retain",
             "whenScaled": "Retain",

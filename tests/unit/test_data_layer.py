@@ -218,17 +218,15 @@ def test_claims_outlive_their_workload_and_say_who_pays(everything: Recording) -
             assert labels["tier"] == "data"
 
 
-def test_protection_covers_what_holds_the_data_and_what_opens_it(everything: Recording, single: Recording) -> None:
-    def guarded(recording: Recording) -> dict[str, bool]:
-        return {
-            r.name: r.protect
-            for r in recording.resources
-            if r.kind == "StatefulSet" or r.type.endswith("RandomPassword")
-        }
+def test_protection_covers_what_holds_the_data_and_not_passwords_which_can_be_rotated(
+    everything: Recording, single: Recording
+) -> None:
+    def protected(recording: Recording) -> set[str]:
+        return {r.name for r in recording.resources if r.protect}
 
-    assert len(guarded(everything)) == 3 + 4
-    assert all(guarded(everything).values())
-    assert not any(guarded(single).values())
+    assert protected(everything) == set(STORES)
+    assert protected(single) == set()
+    assert sum(r.type.endswith("RandomPassword") for r in everything.resources) == 4
 
 
 def test_up_does_not_wait_forever_for_a_claim_that_never_binds(single: Recording) -> None:

@@ -146,7 +146,7 @@ def test_in_the_mesh_the_proxys_container_is_the_target_at_its_own_port(tmp_path
 
 def stack(**config: Any) -> tuple[MonitoringSettings, dict[str, Any]]:
     settings = MonitoringSettings.model_validate(config)
-    return settings, stack_values(settings, cluster_id="cloudmart-test", labels=LABELS)
+    return settings, stack_values(settings, cluster_id="cloudmart-test", labels=LABELS, admin_checksum="0" * 64)
 
 
 def containers(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
