@@ -17,6 +17,7 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.networking.v1 import (
+    IPBlockArgs,
     NetworkPolicy,
     NetworkPolicyEgressRuleArgs,
     NetworkPolicyPeerArgs,
@@ -123,7 +124,11 @@ class GuardedNamespace(pulumi.ComponentResource):
                                     match_labels={"kubernetes.io/metadata.name": args.cluster.dns_namespace}
                                 ),
                                 pod_selector=LabelSelectorArgs(match_labels=dict(args.cluster.dns_labels)),
-                            )
+                            ),
+                            *(
+                                NetworkPolicyPeerArgs(ip_block=IPBlockArgs(cidr=address))
+                                for address in args.cluster.dns_addresses
+                            ),
                         ],
                         # TCP for answers that do not fit a datagram.
                         ports=[NetworkPolicyPortArgs(protocol=protocol, port=53) for protocol in ("UDP", "TCP")],

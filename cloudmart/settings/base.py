@@ -75,6 +75,8 @@ def _network(value: str) -> str:
 
 #: A range of addresses in CIDR notation.
 Cidr = Annotated[str, Strict(), Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"), AfterValidator(_network)]
+#: The same, or one address: it becomes the range that holds it alone.
+AddressOrCidr = Annotated[str, Strict(), Field(pattern=r"^[0-9a-fA-F.:]+(/[0-9]{1,3})?$"), AfterValidator(_network)]
 
 
 class Model(BaseModel):

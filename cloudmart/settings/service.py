@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Strict, model_validator
 
 from cloudmart.settings.base import (
+    AddressOrCidr,
     Cidr,
     Count,
     DnsLabel,
@@ -372,3 +373,6 @@ class Cluster(Model):
     #: DNS of the cluster, to which every pod may talk.
     dns_namespace: DnsLabel = "kube-system"
     dns_labels: FrozenMapping[str, LabelValue] = Field(default={"k8s-app": "kube-dns"}, validate_default=True)
+    #: Where DNS answers besides those pods: what runs on the nodes' own network, such as NodeLocal DNSCache, is no pod
+    #: that a NetworkPolicy could select.
+    dns_addresses: tuple[AddressOrCidr, ...] = ()
