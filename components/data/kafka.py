@@ -177,7 +177,8 @@ share.coordinator.state.topic.min.isr=1
             CustomObject(
                 caller,
                 specs.USER,
-                metadata=self._of_cluster(caller),
+                # Strimzi looks at the Secret every two minutes, but at its own object at once.
+                metadata=self._of_cluster(caller, {"checksum/credentials": self._checksums[caller]}),
                 spec=strimzi.user(
                     caller, args.topics[caller], store.credentials_name(name, caller), store.PASSWORD_KEY
                 ),
@@ -185,8 +186,8 @@ share.coordinator.state.topic.min.isr=1
             )
         self._client_service(settings.pod_labels(name))
 
-    def _of_cluster(self, name: str) -> ObjectMetaArgs:
-        metadata = self._metadata(name)
+    def _of_cluster(self, name: str, annotations: dict[str, pulumi.Input[str]] | None = None) -> ObjectMetaArgs:
+        metadata = self._metadata(name, annotations)
         metadata.labels = {**self.labels.metadata, **strimzi.cluster_label(self._name)}
         return metadata
 
