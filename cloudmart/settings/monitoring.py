@@ -7,11 +7,11 @@ requests; the charts themselves set none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, Strict
+from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import DnsLabel, Flag, HostName, Model, Resources, VolumeSize
+from cloudmart.settings.base import DnsLabel, Flag, HostName, Model, Port, Resources, VolumeSize
 from cloudmart.settings.charts import KUBE_PROMETHEUS_STACK, METRICS_SERVER, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, amounts, workload
 from cloudmart.settings.quantities import Bytes
@@ -84,6 +84,9 @@ class MonitoringSettings(Layer):
     #: Secret in the monitoring's namespace with the key ``alertmanager.yaml``: who is told of which alert. Without it
     #: alerts are seen in Alertmanager and Grafana, and nobody is told.
     receivers_secret: DnsLabel | None = None
+    #: Ports besides 443 at which Alertmanager reaches those receivers: 587 or 465 for a mail server, say. Nobody can read
+    #: them out of the Secret before it is there.
+    receiver_ports: tuple[Port, ...] = ()
     #: Where people read the runbooks: a path of the repository, or a URL. Alerts name their section of it.
     runbooks: Annotated[str, Strict(), Field(pattern=r"^[^\s#]+$", max_length=500)] = "docs/runbooks.md"
     #: A service's own `slo` wins.
@@ -91,6 +94,14 @@ class MonitoringSettings(Layer):
     #: An hour's cost is unusual when it is so many percent above that of the last seven days, and above the same hour
     #: a week ago.
     unusual_cost_percent: Annotated[int, Strict(), Field(ge=5, le=1000)] = 30
+
+    @model_validator(mode="after")
+    def _ports_are_of_receivers(self) -> Self:
+        if self.receiver_ports and self.receivers_secret is None:
+            raise ValueError(
+                "receiverPorts without receiversSecret; allowed: both, because without receivers nobody is told"
+            )
+        return self
 
     CHARTS: ClassVar[Mapping[str, Chart]] = {"stack": KUBE_PROMETHEUS_STACK, "metrics_server": METRICS_SERVER}
 

@@ -42,6 +42,7 @@ from components.specs.prometheus import POD_MONITOR, PROMETHEUS_RULE, Prometheus
 
 _KUBELET_PORT = 10250
 _OPERATOR_PODS = {"app.kubernetes.io/name": "kube-prometheus-stack-prometheus-operator"}
+_ALERTMANAGER_PODS = {"app.kubernetes.io/name": "alertmanager"}
 _METRICS_SERVER_PODS = {"app.kubernetes.io/name": "metrics-server"}
 
 
@@ -57,11 +58,11 @@ class MonitoringArgs:
 class Monitoring(ChartLayer):
     """``cloudmart:monitoring:Monitoring``
 
-    GuardedNamespace; NetworkPolicies ``allow-within``, ``allow-outside`` (the API server, receivers of alerts),
-    ``allow-kubelets``, ``allow-scraping`` (one rule for each edge) and ``allow-webhook``; RandomPassword
-    ``grafana-admin`` and Secret ``grafana-admin``; Helm Release ``monitoring`` and, where it is wanted,
-    ``metrics-server``; a PodMonitor for each edge that is scraped; a PrometheusRule for each owner of rules; a
-    ConfigMap ``dashboard-<name>`` for each dashboard.
+    GuardedNamespace; NetworkPolicies ``allow-within``, ``allow-outside`` (the API server, receivers of alerts at 443),
+    ``allow-receivers`` where they are at other ports, ``allow-kubelets``, ``allow-scraping`` (one rule for each edge)
+    and ``allow-webhook``; RandomPassword ``grafana-admin`` and Secret ``grafana-admin``; Helm Release ``monitoring``
+    and, where it is wanted, ``metrics-server``; a PodMonitor for each edge that is scraped; a PrometheusRule for each
+    owner of rules; a ConfigMap ``dashboard-<name>`` for each dashboard.
     """
 
     #: URL of Prometheus inside the cluster.
@@ -183,6 +184,8 @@ def _network_policies(settings: Settings) -> dict[str, NetworkPolicySpecArgs]:
             ],
         ),
     }
+    if layer.receiver_ports:
+        found["allow-receivers"] = to_ports(layer.receiver_ports, selector(_ALERTMANAGER_PODS))
     if layer.metrics_server.enabled:
         # The API server asks it; it asks the kubelets.
         pods = selector(_METRICS_SERVER_PODS)

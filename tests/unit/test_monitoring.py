@@ -23,6 +23,7 @@ from cloudmart.settings.monitoring import MonitoringSettings
 from components.monitoring.costs import cost_rules
 from components.monitoring.monitors import monitors
 from components.monitoring.rules import owners, requests_of, rules
+from components.monitoring.stack import _network_policies as network_policies
 from components.monitoring.values import metrics_server_values, stack_values
 from tests.conftest import ROOT
 
@@ -203,6 +204,19 @@ def test_prometheus_leaves_room_on_its_volume_and_receivers_come_from_a_secret()
     alertmanager = values["alertmanager"]["alertmanagerSpec"]
     assert (alertmanager["useExistingSecret"], alertmanager["configSecret"]) == (True, "receivers")
     assert "configSecret" not in stack()[1]["alertmanager"]["alertmanagerSpec"]
+
+
+def test_mail_ports_are_opened_where_a_receiver_needs_them_and_to_alertmanager_alone(tmp_path: Path) -> None:
+    def policies(**config: Any) -> Mapping[str, Any]:
+        return network_policies(settings_of(tmp_path, monitoring={**ON, **config}))
+
+    assert "allow-receivers" not in policies()
+    opened = policies(receiversSecret="receivers", receiverPorts=[587])["allow-receivers"]
+    assert opened.pod_selector.match_labels == {"app.kubernetes.io/name": "alertmanager"}
+    assert opened.policy_types == ["Egress"]
+    assert [[(port.protocol, port.port) for port in rule.ports] for rule in opened.egress] == [[("TCP", 587)]]
+    with pytest.raises(ValidationError, match="receiverPorts without receiversSecret; allowed: both"):
+        stack(receiverPorts=[587])
 
 
 @pytest.mark.parametrize("chart", ["kube-prometheus-stack", "metrics-server"])
