@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from cloudmart.cli import config, costs, deploy, graph, local, preview, report, rightsize
+from cloudmart.cli import config, costs, deploy, graph, local, preview, report, rightsize, secrets
 from cloudmart.errors import UserError
 
 
@@ -33,6 +33,7 @@ for _command in (
     preview.render_command,
     report.report_command,
     rightsize.rightsize_command,
+    secrets.secrets_group,
 ):
     cli.add_command(_command)
 

@@ -35,6 +35,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cloudmart.settings",
     },
     "cloudmart.report": {"cloudmart.settings", "cloudmart.finops", "cloudmart.preview", "cloudmart.errors"},
+    "cloudmart.secrets": {
+        "cloudmart.cluster",
+        "cloudmart.deploy",
+        "cloudmart.errors",
+        "cloudmart.finops",
+        "cloudmart.preview",
+        "cloudmart.settings",
+    },
     "cloudmart.cli": {
         "cloudmart.cluster",
         "cloudmart.deploy",
@@ -42,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cloudmart.finops",
         "cloudmart.preview",
         "cloudmart.report",
+        "cloudmart.secrets",
         "cloudmart.settings",
     },
     "policy": {"cloudmart.finops", "cloudmart.settings", "cloudmart.errors"},

@@ -1,0 +1,130 @@
+"""Making a generated password anew: what that does, before it is done, and the change of the stack's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloudmart.errors import UserError
+from cloudmart.preview.recorder import Recording, record
+from cloudmart.secrets.inventory import Secret, Source, inventory
+from cloudmart.settings import Settings, edit, load, stack_file
+from cloudmart.settings.data import PASSWORD, Store, StoreMode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a rotation does."""
+
+    stack: str
+    name: str
+    #: How often it was made anew, with this time.
+    rotation: int
+    #: ``cloudmart/postgres-credentials (password)``.
+    updated: tuple[str, ...]
+    #: Whose pods are replaced.
+    restarted: tuple[str, ...]
+    #: What an operator takes up without a restart.
+    taken_up: tuple[str, ...]
+    #: Whose pods read it and go on with the old one: they were wired by hand.
+    left: tuple[str, ...]
+    #: What callers notice of it.
+    interruption: str
+
+    @property
+    def change(self) -> edit.Change:
+        """The change of the stack's file."""
+        return ("secrets", "rotations", self.name), self.rotation
+
+
+def plan(stack: str, root: Path, name: str) -> Plan:
+    """What it would do to make the password `name` anew; nothing is changed.
+
+    Raises ``UserError`` for a name that is none of the stack's generated passwords.
+    """
+    settings = load(stack, root)
+    if name not in settings.passwords:
+        allowed = ", ".join(settings.passwords) or "none"
+        raise UserError(f"stack {stack}: found no generated password {name!r}; allowed: {allowed}")
+    return _planned(record(stack, root), settings, name)
+
+
+def _planned(recording: Recording, settings: Settings, name: str) -> Plan:
+    places = [one for one in inventory(recording, settings) if one.source is Source.GENERATED and one.name == name]
+    consumers = list(dict.fromkeys(consumer for place in places for consumer in place.consumers))
+    return Plan(
+        stack=recording.stack,
+        name=name,
+        rotation=settings.secrets.rotations.get(name, 0) + 1,
+        updated=tuple(f"{place.secret} ({', '.join(place.keys)})" for place in places),
+        restarted=tuple(one.label for one in consumers if one.pods and one.follows),
+        taken_up=tuple(one.label for one in consumers if not one.pods),
+        left=tuple(one.label for one in consumers if one.pods and not one.follows),
+        interruption=_interruption(settings, name, places),
+    )
+
+
+def write(planned: Plan, root: Path) -> None:
+    """Counts the rotation in ``Pulumi.<stack>.yaml``: the next ``up`` makes the password anew."""
+    edit.write(planned.stack, root, [planned.change])
+
+
+def _interruption(settings: Settings, name: str, places: list[Secret]) -> str:
+    """What the store's way of taking up a password means for its callers; docs/secrets.md says why."""
+    owner = settings.passwords[name]
+    store: Store | None = getattr(settings.data, owner, None)
+    own = name == f"{owner}-{PASSWORD}"
+    if store is None:
+        return "Grafana's one pod is replaced; people log in again."
+    if store.mode is StoreMode.SINGLE:
+        if not own:
+            return f"{owner} restarts, and its one pod is away meanwhile; its callers connect again."
+        return (
+            f"{owner} restarts, and its one pod is away meanwhile; after that its callers are refused until their new "
+            "pods are ready. With one replica there is no rotation without it."
+        )
+    if owner == "redis":
+        space = places[0].secret.partition("/")[0]
+        return (
+            f"{owner} is away until all of its pods have restarted: replicas with the old password and with the new "
+            "one do not follow each other, so its rollout waits. As soon as the first is replaced, delete them all: "
+            f"`kubectl -n {space} delete pods -l app={owner},release={owner}`. Callers are refused until then."
+        )
+    if own:
+        return "None: it is the owner's, which no pod uses. The operator sets it without a restart."
+    return (
+        "None for other services. Open connections stay; new ones of the old pods are refused from the moment that the "
+        "operator has set the new password until the new pods are ready."
+    )
+
+
+def document(planned: Plan) -> Mapping[str, Any]:
+    """For ``--format json``."""
+    return {
+        "stack": planned.stack,
+        "name": planned.name,
+        "rotation": planned.rotation,
+        "updated": list(planned.updated),
+        "restarted": list(planned.restarted),
+        "takenUp": list(planned.taken_up),
+        "left": list(planned.left),
+        "interruption": planned.interruption,
+    }
+
+
+def lines(planned: Plan) -> list[str]:
+    """For people."""
+    parts = (
+        ("makes anew", (f"RandomPassword {planned.name}, rotation {planned.rotation}",)),
+        ("updates", tuple(f"Secret {place}" for place in planned.updated)),
+        ("restarts", planned.restarted),
+        ("its operator takes it up", planned.taken_up),
+        ("keeps the old one until somebody restarts it", planned.left),
+    )
+    return [
+        f"Rotation of {planned.name} in stack {planned.stack} ({stack_file(planned.stack)}):",
+        *(f"  {word}: {', '.join(names)}" for word, names in parts if names),
+        f"  interruption: {planned.interruption}",
+    ]
