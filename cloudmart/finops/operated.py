@@ -55,14 +55,18 @@ def _node_pool(item: _Object, _others: Others) -> Iterator[dict[str, Any]]:
 
 
 def _kafka(item: _Object, _others: Others) -> Iterator[dict[str, Any]]:
-    """Strimzi: the entity operator; the nodes are in pools."""
-    entity = _map(_map(item, "spec"), "entityOperator")
-    labels = _map(_map(_map(_map(entity, "template"), "pod"), "metadata"), "labels")
-    containers = [
+    """Strimzi: the entity operator and the exporter, a pod each; the nodes are in pools."""
+    spec = _map(item, "spec")
+    entity = _map(spec, "entityOperator")
+    operators = [
         (key, _map(_map(entity, key), "resources")) for key in ("topicOperator", "userOperator") if key in entity
     ]
-    if containers:
-        yield _workload(item, 1, containers, {}, labels)
+    exporter = _map(spec, "kafkaExporter")
+    exporters = [("kafkaExporter", _map(exporter, "resources"))] if "kafkaExporter" in spec else []
+    for part, containers in ((entity, operators), (exporter, exporters)):
+        if containers:
+            labels = _map(_map(_map(_map(part, "template"), "pod"), "metadata"), "labels")
+            yield _workload(item, 1, containers, {}, labels)
 
 
 _KINDS: dict[tuple[str, str], Callable[[_Object, Others], Iterator[dict[str, Any]]]] = {

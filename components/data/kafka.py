@@ -63,7 +63,8 @@ class Kafka(StoreComponent[KafkaSettings]):
 
     Mode `operator`: Strimzi's Kafka ``kafka``, KafkaNodePool ``broker`` (and ``controller``), a KafkaTopic for each
     declared topic; for each caller a RandomPassword, a Secret ``kafka-<caller>-credentials`` and a KafkaUser of its
-    name; NetworkPolicies ``kafka`` and ``kafka-entity-operator``. There is no shared user.
+    name; NetworkPolicies ``kafka``, ``kafka-entity-operator`` and, where metrics are wanted, ``kafka-exporter``. There
+    is no shared user.
     """
 
     TOKEN = "cloudmart:data:Kafka"  # noqa: S105 - a type token
@@ -143,6 +144,8 @@ share.coordinator.state.topic.min.isr=1
             ),
             self._policy(f"{name}-entity-operator", strimzi.entity_operator_policy(name, args.api_server_cidrs)),
         ]
+        if settings.exporter.enabled:
+            policies.append(self._policy(f"{name}-exporter", strimzi.exporter_policy(name, scrapers, home)))
 
         # Deleted, a topic takes its messages with it, and a cluster of the same name would not know the claims of the
         # old one. `destroy` leaves all of it, as it leaves the namespace.

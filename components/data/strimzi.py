@@ -52,6 +52,16 @@ def _entity_operator(name: str) -> dict[str, str]:
     return {**cluster_label(name), "strimzi.io/name": f"{name}-entity-operator"}
 
 
+def exporter_pods(name: str) -> dict[str, str]:
+    """Labels of the pod that tells how far behind consumers are."""
+    return {**cluster_label(name), "strimzi.io/name": f"{name}-kafka-exporter"}
+
+
+def controller_pods(name: str) -> dict[str, str]:
+    """Labels of controllers that are nodes of their own."""
+    return {**cluster_label(name), "strimzi.io/pool-name": CONTROLLERS}
+
+
 def kafka(
     name: str, settings: KafkaSettings, *, metrics: bool, priority_class: pulumi.Input[str] | None
 ) -> strimzi.Kafka:
@@ -59,6 +69,13 @@ def kafka(
     entity = settings.cluster.entity_operator
     own = {**cluster_label(name), "strimzi.io/name": f"{name}-kafka"}
     around = ",".join(str(port) for port in (*OPERATOR_PORTS, *API_SERVER_PORTS))
+    past = list(OPERATOR_PORTS)
+    if metrics and settings.cluster.controllers:
+        # Controllers are no party that the mesh has rules for.
+        past.append(settings.cluster_metrics_port)
+    one = strimzi.Template(
+        pod=strimzi.PodTemplate(metadata={"labels": OUT_OF_THE_MESH}, priority_class_name=priority_class)
+    )
     return strimzi.Kafka(
         kafka=strimzi.Brokers(
             version=settings.cluster.version,
@@ -95,7 +112,7 @@ def kafka(
                         # proxy can leave no port out, so there the pods are not in the mesh.
                         "labels": {"istio.io/dataplane-mode": "none"},
                         "annotations": {
-                            "traffic.sidecar.istio.io/excludeInboundPorts": ",".join(map(str, OPERATOR_PORTS)),
+                            "traffic.sidecar.istio.io/excludeInboundPorts": ",".join(map(str, past)),
                             "traffic.sidecar.istio.io/excludeOutboundPorts": around,
                         },
                     },
@@ -127,10 +144,11 @@ def kafka(
             topic_operator=strimzi.Operator(resources=resources(entity.topics)),
             # Its Secrets would otherwise bear the services' own names.
             user_operator=strimzi.Operator(resources=resources(entity.users), secret_prefix=f"{name}-user-"),
-            template=strimzi.Template(
-                pod=strimzi.PodTemplate(metadata={"labels": OUT_OF_THE_MESH}, priority_class_name=priority_class)
-            ),
+            template=one,
         ),
+        kafka_exporter=strimzi.Exporter(resources=resources(settings.exporter.resources), template=one)
+        if metrics
+        else None,
     )
 
 
@@ -223,7 +241,13 @@ def nodes_policy(
         ingress=[
             *network.ingress_from(callers, [settings.server_port], home),
             NetworkPolicyIngressRuleArgs(from_=[nodes], ports=_ports(_CONTROL_PLANE, _REPLICATION)),
-            NetworkPolicyIngressRuleArgs(from_=[network.pods(_entity_operator(name))], ports=_ports(_REPLICATION)),
+            NetworkPolicyIngressRuleArgs(
+                from_=[
+                    network.pods(_entity_operator(name)),
+                    *([network.pods(exporter_pods(name))] if settings.exporter.enabled else []),
+                ],
+                ports=_ports(_REPLICATION),
+            ),
             NetworkPolicyIngressRuleArgs(from_=[network.party(operator, home)], ports=_ports(*OPERATOR_PORTS)),
             *network.ingress_of_scrapers(scrapers, home),
         ],
@@ -243,4 +267,15 @@ def entity_operator_policy(name: str, api_server: Sequence[str]) -> NetworkPolic
         policy_types=["Ingress", "Egress"],
         ingress=[],
         egress=[NetworkPolicyEgressRuleArgs(to=[nodes], ports=_ports(_REPLICATION)), to_api_server(api_server)],
+    )
+
+
+def exporter_policy(name: str, scrapers: Sequence[tuple[Party, int]], home: str) -> NetworkPolicySpecArgs:
+    """It calls the brokers, with a certificate of Strimzi's; Prometheus calls it."""
+    nodes = NetworkPolicyPeerArgs(pod_selector=nodes_selector(name))
+    return NetworkPolicySpecArgs(
+        pod_selector=LabelSelectorArgs(match_labels=exporter_pods(name)),
+        policy_types=["Ingress", "Egress"],
+        ingress=network.ingress_of_scrapers(scrapers, home),
+        egress=[NetworkPolicyEgressRuleArgs(to=[nodes], ports=_ports(_REPLICATION))],
     )

@@ -32,8 +32,10 @@ from cloudmart.settings.data import StoreMode
 from cloudmart.settings.mesh import MeshMode
 from cloudmart.settings.prices import WHOLE_STACK
 from components.monitoring.costs import CENTER_HOURLY, CENTER_MONTHLY, HOURLY, SERVICE_HOURLY, STACK_MONTHLY
-from components.monitoring.promql import number
-from components.monitoring.rules import FAILED_SHARE, REQUESTS, SLOW_SHARE, Owner, owners, requests_of
+from components.monitoring.monitors import EXPORTER, INSTANCES, REPLICAS
+from components.monitoring.promql import Owner, number
+from components.monitoring.rules import FAILED_SHARE, REQUESTS, SLOW_SHARE, owners, requests_of
+from components.monitoring.stores import LAST_BACKUP
 from components.monitoring.values import DATASOURCE
 
 #: PromQL and the name of its series; ``{{label}}`` in it is the value of a label.
@@ -458,14 +460,29 @@ def _needs(settings: Settings, name: str, all_: Mapping[str, Owner]) -> list[Any
                 "percentunit",
             )
         )
-        # Metrics of the operators' own exporters have other names.
-        if store.scrape_port is not None and store.mode is StoreMode.SINGLE:
-            panels += _store(settings, target)
+        if store.scrape_port is not None:
+            panels += _store(settings, target, operated=store.mode is StoreMode.OPERATOR)
     return panels
 
 
-def _store(settings: Settings, store: str) -> list[Any]:
-    where = f'namespace="{settings.namespace.name}", job="{store}"'
+def _store(settings: Settings, store: str, *, operated: bool) -> list[Any]:
+    inner = {"postgres": INSTANCES, "redis": REPLICAS, "kafka": EXPORTER}
+    where = f'namespace="{settings.namespace.name}", job="{inner[store] if operated else store}"'
+    if store == "postgres" and operated:
+        postgres = settings.data.postgres
+        backups = [
+            _over_time(
+                "postgres: age of the newest backup",
+                [(f"time() - max({LAST_BACKUP}{{{where}}} > 0)", "age")],
+                "s",
+            )
+        ]
+        return [
+            _over_time(
+                "postgres: behind the primary", [(f"max by (pod) (cnpg_pg_replication_lag{{{where}}})", "{{pod}}")], "s"
+            ),
+            *(backups if postgres and postgres.cluster.backup else []),
+        ]
     if store == "postgres":
         return [
             _over_time(

@@ -9,6 +9,7 @@ from cloudmart.settings import Edge, Purpose, Settings
 from cloudmart.settings.data import StoreMode
 from cloudmart.settings.mesh import ISTIOD_PODS
 from cloudmart.settings.model import PROXY_METRICS_PORT
+from components.data import strimzi
 from components.mesh_values import ISTIOD, ISTIOD_METRICS_PORT
 from components.specs.prometheus import Namespaces, PodEndpoint, PodMonitorSpec, Relabeling, Selector
 
@@ -16,6 +17,13 @@ from components.specs.prometheus import Namespaces, PodEndpoint, PodMonitorSpec,
 #: that the annotations `prometheus.io/…` name.
 _PROXY, _PROXY_PATH = "istio-proxy", "/stats/prometheus"
 _PATH = "/metrics"
+#: Pods of a store that an operator runs and that clients do not connect to, by the name that their metrics have.
+INSTANCES, REPLICAS, EXPORTER, CONTROLLERS = (
+    "postgres-instances",
+    "redis-replicas",
+    "kafka-exporter",
+    "kafka-controllers",
+)
 
 
 def monitors(settings: Settings) -> Mapping[str, PodMonitorSpec]:
@@ -40,21 +48,30 @@ class Unseen:
 
 
 def unseen(settings: Settings) -> list[Unseen]:
-    """The mesh's control plane, and what stands behind the pooler or proxy of a store that an operator runs."""
+    """The mesh's control plane, and of a store that an operator runs what clients do not connect to: what stands behind
+    the pooler or proxy, Kafka's exporter, and its controllers where they are nodes of their own."""
     found = []
     if settings.mesh.enabled:
         home = settings.mesh.namespace
         found.append(Unseen(name=ISTIOD, owner="mesh", namespace=home, pods=ISTIOD_PODS, port=ISTIOD_METRICS_PORT))
     behind = {
-        "postgres": ("instances", {"cnpg.io/cluster": "postgres", "cnpg.io/podRole": "instance"}),
-        "redis": ("replicas", {"app": "redis", "release": "redis"}),
+        "postgres": (INSTANCES, {"cnpg.io/cluster": "postgres", "cnpg.io/podRole": "instance"}),
+        "redis": (REPLICAS, {"app": "redis", "release": "redis"}),
     }
-    for store, (what, pods) in behind.items():
+    for store, (name, pods) in behind.items():
         of = getattr(settings.data, store)
         if of is not None and of.mode is StoreMode.OPERATOR and of.exporter.enabled:
             home = settings.namespace.name
-            name = f"{store}-{what}"
             found.append(Unseen(name=name, owner=store, namespace=home, pods=pods, port=of.metrics_port))
+    kafka = settings.data.kafka
+    if kafka is not None and kafka.mode is StoreMode.OPERATOR and kafka.exporter.enabled:
+        beside = {EXPORTER: strimzi.exporter_pods("kafka")}
+        if kafka.cluster.controllers:
+            beside[CONTROLLERS] = strimzi.controller_pods("kafka")
+        home, port = settings.namespace.name, kafka.cluster_metrics_port
+        found += [
+            Unseen(name=name, owner="kafka", namespace=home, pods=pods, port=port) for name, pods in beside.items()
+        ]
     return found
 
 

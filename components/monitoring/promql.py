@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 
 from components.specs.prometheus import Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """A service, store or layer: whom alerts on its pods concern."""
+
+    name: str
+    #: Selects its pods in metrics of kube-state-metrics and the kubelets.
+    pods: str
+    team: str
+    cost_center: str
+    #: Severities of what stops it and of what slows it.
+    urgent: str
+    later: str
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return {"service": self.name, "team": self.team, "cost_center": self.cost_center}
 
 
 def number(value: Decimal | int) -> str:

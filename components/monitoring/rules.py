@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from cloudmart.settings import GATEWAY, Criticality, Purpose, Service, Settings, TargetKind
-from cloudmart.settings.data import StoreMode
 from cloudmart.settings.mesh import MeshMode
 from components.monitoring.monitors import unseen
-from components.monitoring.promql import alert, number, record
+from components.monitoring.promql import Owner, alert, number, record
+from components.monitoring.stores import store_rules
 from components.specs.prometheus import Rule, RuleGroup
 
 #: A pair of windows, the burn rate at which it alerts, how long it must hold, and whether it is worth waking somebody:
@@ -81,24 +81,6 @@ def _requests(counter: str, histogram: str, where: str, code: str, bound: int, *
         buckets=f"{histogram}_bucket{{{where}}}",
         per_second=per_second,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Owner:
-    """A service, store or layer: whom alerts on its pods concern."""
-
-    name: str
-    #: Selects its pods in metrics of kube-state-metrics and the kubelets.
-    pods: str
-    team: str
-    cost_center: str
-    #: Severities of what stops it and of what slows it.
-    urgent: str
-    later: str
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        return {"service": self.name, "team": self.team, "cost_center": self.cost_center}
 
 
 _URGENT = {
@@ -169,6 +151,8 @@ def rules(settings: Settings) -> Mapping[str, list[RuleGroup]]:
                 groups.insert(
                     0, RuleGroup(name=f"{owner.name}.slo", rules=list(_slo(settings, owner, service, requests)))
                 )
+        if of_store := list(store_rules(settings, owner)):
+            groups.append(RuleGroup(name=f"{owner.name}.store", rules=of_store))
         found[owner.name.replace(".", "-").lower()] = groups
     found["platform"] = [RuleGroup(name="platform", rules=list(_platform(settings)))]
     return found
@@ -335,7 +319,7 @@ def _platform(settings: Settings) -> Iterator[Rule]:
         yield _missing(
             "MetricsMissing",
             f'up{{job="{behind.name}", namespace="{behind.namespace}"}} == 1',
-            owner.labels,
+            {**owner.labels, "part": behind.name},
             owner.urgent,
             f"No pod of {behind.name} answers with metrics",
             runbooks,
@@ -382,22 +366,6 @@ def _platform(settings: Settings) -> Iterator[Rule]:
             runbooks=runbooks,
         )
 
-    kafka = settings.data.kafka
-    # The operator's Kafka has no exporter that knows of consumers.
-    if kafka and kafka.mode is StoreMode.SINGLE and kafka.exporter.enabled:
-        group = f'{{namespace="{home.name}"}}'
-        by = "by (consumergroup, topic)"
-        yield alert(
-            "ConsumerLag",
-            f"sum {by} (kafka_consumergroup_lag{group}) > 0 and sum {by} (kafka_consumergroup_lag{group})"
-            f" > 600 * sum {by} (rate(kafka_consumergroup_current_offset{group}[10m]))",
-            wait="10m",
-            severity="warning",
-            labels=known["kafka"].labels,
-            summary="{{ $labels.consumergroup }} is {{ $value }} messages behind on {{ $labels.topic }}",
-            description="At its present pace it would take more than ten minutes to catch up.",
-            runbooks=runbooks,
-        )
     if settings.mesh.enabled:
         yield alert(
             "CertificateExpiring",

@@ -90,11 +90,20 @@ class EntityOperator(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Exporter(Spec):
+    """The pod that tells how far behind consumers are: brokers do not know."""
+
+    resources: Mapping[str, Mapping[str, str]]
+    template: Template
+
+
+@dataclass(frozen=True, kw_only=True)
 class Kafka(Spec):
     """A cluster; its nodes are in pools that carry its name as a label."""
 
     kafka: Brokers
     entity_operator: EntityOperator
+    kafka_exporter: Exporter | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ promtool is taken from PATH. It is not built here as the local cluster's program
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -22,14 +23,20 @@ from components.monitoring.costs import cost_rules
 from components.monitoring.rules import rules
 from tests.conftest import ROOT
 
-CASES = [Path(__file__).with_name(name) for name in ("cases.yaml", "cost-cases.yaml")]
+CASES = [Path(__file__).with_name(name) for name in ("cases.yaml", "cost-cases.yaml", "store-cases.yaml")]
 
+_OPERATED: dict[str, Any] = {"mode": "operator", "exporter": {"enabled": True}}
+_SMALL = {"cpu": "250m", "memory": "1Gi"}
 #: The prices are round, so that the expected costs can be worked out by hand.
 CONFIG = {
     "cloudmart:monitoring": {"enabled": True, "costCenter": "CC-2002"},
     "cloudmart:mesh": {"enabled": True, "costCenter": "CC-2002"},
     "cloudmart:kubecost": {"enabled": False},
-    "cloudmart:data": {"kafka": {"exporter": {"enabled": True}}},
+    "cloudmart:data": {
+        "postgres": _OPERATED | {"cluster": {"backup": {"destination": "s3://backups/shop", "alertAfterHours": 1}}},
+        "redis": _OPERATED | {"eviction": "noeviction"},
+        "kafka": _OPERATED | {"cluster": {"controllers": {"requests": _SMALL, "limits": _SMALL}}},
+    },
     "cloudmart:prices": {
         "hourly": {"cpu": "0.03", "memory": "0.004", "storage": "0.0001"},
         "storageClasses": {"fast": "0.0005"},
@@ -47,7 +54,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """The catalog with the layers on that rules are made for."""
     root = tmp_path_factory.mktemp("project")
     shutil.copy(ROOT / CATALOG, root)
-    (root / "Pulumi.rules.yaml").write_text(yaml.safe_dump({"config": CONFIG}))
+    (root / "Pulumi.rules.yaml").write_text(json.dumps({"config": CONFIG}))
     return load("rules", root)
 
 
@@ -63,8 +70,11 @@ def folder(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("rules")
     groups = groups_of(settings)
     (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
-    costs = [group for group in groups if group["name"].startswith("cost.")]
-    (folder / "cost.yaml").write_text(yaml.safe_dump({"groups": costs}))
+    for part, chosen in {
+        "cost": [group for group in groups if group["name"].startswith("cost.")],
+        "stores": [group for group in groups if group["name"].endswith(".store")],
+    }.items():
+        (folder / f"{part}.yaml").write_text(yaml.safe_dump({"groups": chosen}))
     for cases in CASES:
         shutil.copy(cases, folder)
     return folder

@@ -31,6 +31,17 @@ ON: dict[str, Any] = {"enabled": True}
 LABELS = {"project": "cloudmart", "team": "platform", "cost-center": "CC-2002", "app": "monitoring"}
 PAYER = {key: LABELS[key] for key in ("project", "team", "cost-center")}
 CHARTS = ROOT / "tests" / "charts"
+SMALL = {"cpu": "250m", "memory": "1Gi"}
+#: Every store by an operator, with all that alerts are made for.
+OPERATED: dict[str, Any] = {
+    "postgres": {"mode": "operator", "exporter": ON, "cluster": {"backup": {"destination": "s3://backups/shop"}}},
+    "redis": {"mode": "operator", "exporter": ON, "eviction": "noeviction"},
+    "kafka": {
+        "mode": "operator",
+        "exporter": ON,
+        "cluster": {"controllers": {"requests": SMALL, "limits": SMALL}},
+    },
+}
 #: Metrics of an image of its own, which the catalog's services have none of.
 MEASURED = {"image": {"repository": "registry.example.com/user", "tag": "1"}, "metrics": {"port": 9102, "path": "/m"}}
 
@@ -320,7 +331,7 @@ def alerts(settings: Settings) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    config = {"monitoring": ON, "mesh": ON, "gateway": ON, "data": {"kafka": {"exporter": ON}}}
+    config = {"monitoring": ON, "mesh": ON, "gateway": ON, "data": OPERATED}
     return settings_of(tmp_path_factory.mktemp("all"), **config, budgets={"CC-2001": {"monthly": 9}})
 
 
@@ -351,6 +362,48 @@ def test_whatever_is_scraped_is_missed_when_it_falls_silent() -> None:
         if rule.get("alert") == "MetricsMissing" and (found := re.search(r'up{job="([^"]+)"', rule["expr"]))
     }
     assert {"postgres-instances", "redis-replicas", "istiod"} < missed == scraped_jobs
+
+
+def test_alerts_on_stores_read_only_what_a_monitor_of_ours_scrapes(everything: Settings, tmp_path: Path) -> None:
+    def jobs_of(settings: Settings) -> tuple[set[str], set[str]]:
+        scraped_jobs = {
+            of.pod_metrics_endpoints[0].relabelings[-1].replacement or "" for of in monitors(settings).values()
+        }
+        of_stores = [rule.wire() for name in settings.stores for rule in rules(settings)[name][-1].rules]
+        expressions = [rule["expr"] for rule in of_stores]
+        # What is not of kube-state-metrics comes from a store, and says from which of its pods.
+        own = [series for expr in expressions for series in re.findall(r"\b(?!kube_)\w+_\w+{[^}]*}", expr)]
+        assert own
+        return {found[1] if (found := re.search(r'job="([^"]+)"', series)) else series for series in own}, scraped_jobs
+
+    together = settings_of(tmp_path, monitoring=ON, data=OPERATED | {"kafka": {"mode": "operator", "exporter": ON}})
+    for settings, controllers in ((everything, "kafka-controllers"), (together, "kafka")):
+        read, scraped_jobs = jobs_of(settings)
+        assert read <= scraped_jobs
+        assert {"postgres", "postgres-instances", "redis-replicas", "kafka", "kafka-exporter", controllers} == read
+
+
+@pytest.mark.parametrize(
+    ("store", "own", "absent"),
+    [
+        ("postgres", {"exporter": ON}, {"BackupMissing", "LogNotArchived"}),
+        ("redis", {"exporter": ON}, {"MemoryFull"}),
+        ("postgres", {}, {"BackupMissing", "LogNotArchived", "ReplicationLag", "ReplicationBroken", "PoolerSaturated"}),
+        ("kafka", {"mode": "single"}, {"ReplicasMissing", "PartitionsOffline", "ControllerMissing", "ConsumerLag"}),
+    ],
+)
+def test_there_is_no_alert_on_what_a_store_does_not_have(
+    store: str, own: dict[str, Any], absent: set[str], tmp_path: Path
+) -> None:
+    """No backup, a cache that may evict, no metrics, one pod."""
+
+    def told(of: Settings) -> set[str]:
+        return {rule.alert for group in rules(of)[store] for rule in group.rules if rule.alert}
+
+    (tmp_path / "all").mkdir()
+    every = told(settings_of(tmp_path / "all", monitoring=ON, data=OPERATED))
+    assert every - told(settings_of(tmp_path, monitoring=ON, data={store: {"mode": "operator"} | own})) >= absent
+    assert absent <= every
 
 
 def test_who_is_woken_depends_on_how_much_the_service_matters(everything: Settings) -> None:

@@ -271,6 +271,7 @@ def cast(operated: Recording, settings: Settings) -> tuple[Network, dict[str, Po
         pod("broker", {**kafka, "strimzi.io/name": "kafka-kafka", "strimzi.io/broker-role": "true"}),
         pod("other broker", {**kafka, "strimzi.io/name": "kafka-kafka", "strimzi.io/broker-role": "true"}),
         pod("entity operator", {**kafka, "strimzi.io/name": "kafka-entity-operator"}),
+        pod("exporter", {**kafka, "strimzi.io/name": "kafka-kafka-exporter"}),
         pod("proxy", {"app": "redis-haproxy", "release": "redis", "component": "haproxy"}),
         pod("replica", {"app": "redis", "release": "redis"}),
         pod("other replica", {"app": "redis", "release": "redis"}),
@@ -301,7 +302,7 @@ _FLOWS = {
     },
     ("broker", "other broker"): {9090, 9091},
     ("other broker", "broker"): {9090, 9091},
-    **{("entity operator", broker): {9091} for broker in ("broker", "other broker")},
+    **{(beside, broker): {9091} for beside in ("entity operator", "exporter") for broker in ("broker", "other broker")},
     **{("strimzi", broker): {9090, 9091, 8443} for broker in ("broker", "other broker")},
     ("product-service", "proxy"): {6379},
     **{("proxy", replica): {6379, 26379} for replica in ("replica", "other replica")},
@@ -327,7 +328,7 @@ def test_declared_callers_reach_the_front_of_each_store_and_nobody_else_reaches_
 
 def test_no_pod_of_a_store_reaches_the_internet_but_for_backups(cast: tuple[Network, dict[str, Pod]]) -> None:
     network, pods = cast
-    stores = ["pooler", "instance", "job", "broker", "entity operator", "proxy", "replica"]
+    stores = ["pooler", "instance", "job", "broker", "entity operator", "exporter", "proxy", "replica"]
     outside = {
         (name, port) for name in stores for port in (80, 443, 6443) if network.allows(pods[name], "203.0.113.7", port)
     }
@@ -345,7 +346,7 @@ def test_parties_are_the_pods_that_clients_connect_to(settings: Settings, cast: 
         assert party.service_account == account
         chosen = {name for name, of in pods.items() if party.pod_labels.items() <= of.labels.items()}
         assert pod in chosen
-        assert not chosen & {"instance", "job", "entity operator", "replica"}
+        assert not chosen & {"instance", "job", "entity operator", "exporter", "replica"}
 
 
 def test_the_clients_services_choose_the_pods_of_the_parties(operated: Recording, settings: Settings) -> None:
@@ -515,6 +516,21 @@ def test_what_operators_make_costs_what_as_many_pods_and_volumes_cost(operated: 
         ("storage", Decimal(1), Decimal(3)),
         ("storage", Decimal(10), Decimal(3)),
     }
+
+
+def test_kafkas_exporter_is_there_where_metrics_are_with_limits_a_payer_and_a_price(operated: Recording) -> None:
+    exporter = spec(operated, "Kafka", "kafka")["kafkaExporter"]
+    assert exporter["resources"] == {
+        "requests": {"cpu": "20m", "memory": "32Mi"},
+        "limits": {"cpu": "100m", "memory": "64Mi"},
+    }
+    lines = [line for line in estimate(operated.resources, load_prices()).lines if line.name == "kafka"]
+    (cpu,) = [line for line in lines if line.item == "cpu" and line.quantity == Decimal("0.02")]
+    assert (cpu.cost_center, cpu.count.expected) == ("CC-2001", Decimal(1))
+    off = {"kafka": {"mode": "operator"}}
+    without = record("dev", ROOT, overrides={"cloudmart:data": off})
+    assert "kafkaExporter" not in spec(without, "Kafka", "kafka")
+    assert "kafka-exporter" not in named(without, "NetworkPolicy")
 
 
 def test_an_object_that_no_operator_makes_pods_of_is_left_as_it_is() -> None:
