@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from cloudmart.cli import config, costs, deploy, graph, local, preview, report, rightsize, secrets
+from cloudmart.cli import access, config, costs, deploy, graph, local, preview, report, rightsize, secrets
 from cloudmart.errors import UserError
 
 
@@ -22,6 +22,7 @@ def cli() -> None:
 
 
 for _command in (
+    access.access_group,
     config.config,
     costs.cost_command,
     costs.prices_group,

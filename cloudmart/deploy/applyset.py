@@ -146,7 +146,7 @@ def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespac
             "--force-conflicts",
             f"--field-manager={_FIELD_MANAGER}",
             f"--namespace={space}",
-            f"--applyset=secret/{_parent(stack)}",
+            f"--applyset=secret/{parent_name(stack)}",
             "--prune",
             "-f",
             "-",
@@ -158,16 +158,17 @@ def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespac
         if space == namespace and others != recorded:
             # Before any of those sets is made, and after those that are gone.
             named = f"{_NAMESPACES}={','.join(sorted(others))}"
-            kubectl.run("annotate", "secret", _parent(stack), f"--namespace={namespace}", "--overwrite", named)
+            kubectl.run("annotate", "secret", parent_name(stack), f"--namespace={namespace}", "--overwrite", named)
     return (*abandoned, *removed)
 
 
-def _parent(stack: str) -> str:
+def parent_name(stack: str) -> str:
+    """Name of the Secret that is the parent of a stack's ApplySet in a namespace."""
     return f"cloudmart-{stack}"
 
 
 def _recorded_namespaces(kubectl: Kubectl, namespace: str, stack: str) -> set[str]:
-    parent = kubectl.json("get", "secret", _parent(stack), f"--namespace={namespace}", "--ignore-not-found")
+    parent = kubectl.json("get", "secret", parent_name(stack), f"--namespace={namespace}", "--ignore-not-found")
     named = parent["metadata"].get("annotations", {}).get(_NAMESPACES, "") if parent else ""
     return set(named.split(",")) - {""}
 
@@ -177,7 +178,7 @@ def _remove_abandoned(kubectl: Kubectl, groups: Collection[str], sets: Iterable[
 
     `sets` are the namespaces that may have one.
     """
-    name = _parent(stack)
+    name = parent_name(stack)
     removed: list[str] = []
     for space in sorted(sets):
         parent = kubectl.json("get", "secret", name, f"--namespace={space}", "--ignore-not-found")

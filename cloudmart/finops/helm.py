@@ -32,10 +32,11 @@ class Charts:
 
     root: Path
 
-    def render(self, name: str, inputs: Mapping[str, Any]) -> Rendered | str:
+    def render(self, name: str, inputs: Mapping[str, Any], *, whole: bool = False) -> Rendered | str:
         """The objects of a release with these inputs (``chart``, ``version``, ``values``, ...), or why there are none.
 
-        A chart is taken from the path that the release names, or from Helm's own cache. Nothing is downloaded.
+        A chart is taken from the path that the release names, or from Helm's own cache. Nothing is downloaded. The
+        `whole` of it is with hooks, which are over before anybody pays for them by the month, and definitions of kinds.
         """
         chart = str(inputs.get("chart") or "")
         helm = shutil.which("helm")
@@ -48,7 +49,7 @@ class Charts:
             values = json.dumps(_whole_numbers(inputs.get("values") or {}), sort_keys=True)
         except TypeError:
             return "its values are not all known yet"
-        return _template(helm, place, name, str(inputs.get("namespace") or "default"), values)
+        return _template(helm, place, name, str(inputs.get("namespace") or "default"), values, whole)
 
     def _place(self, chart: str, version: str) -> Path | None:
         if chart and "://" not in chart and (self.root / chart).exists():
@@ -60,9 +61,9 @@ class Charts:
 
 
 @functools.lru_cache(maxsize=64)
-def _template(helm: str, chart: Path, name: str, namespace: str, values: str) -> Rendered | str:
-    # Hooks are over before anybody pays for them by the month.
-    command = [helm, "template", name, str(chart), "--namespace", namespace, "--no-hooks", "--values", "-"]
+def _template(helm: str, chart: Path, name: str, namespace: str, values: str, whole: bool) -> Rendered | str:
+    extent = "--include-crds" if whole else "--no-hooks"
+    command = [helm, "template", name, str(chart), "--namespace", namespace, extent, "--values", "-"]
     try:
         done = subprocess.run(command, input=values, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired:

@@ -35,6 +35,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cloudmart.settings",
     },
     "cloudmart.report": {"cloudmart.settings", "cloudmart.finops", "cloudmart.preview", "cloudmart.errors"},
+    "cloudmart.access": {
+        "cloudmart.deploy",
+        "cloudmart.errors",
+        "cloudmart.finops",
+        "cloudmart.preview",
+        "cloudmart.settings",
+    },
     "cloudmart.secrets": {
         "cloudmart.cluster",
         "cloudmart.deploy",
@@ -44,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cloudmart.settings",
     },
     "cloudmart.cli": {
+        "cloudmart.access",
         "cloudmart.cluster",
         "cloudmart.deploy",
         "cloudmart.errors",

@@ -1,0 +1,70 @@
+"""``cloudmart access``: who must be allowed what, to deploy a stack."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, formats
+from cloudmart.cli._output import print_or_write, say, traceback
+from cloudmart.errors import UserError
+
+
+@click.group("access")
+def access_group() -> None:
+    """Who must be allowed what in the cluster."""
+
+
+@access_group.command("role")
+@STACK
+@click.option(
+    "--way",
+    type=click.Choice(["pulumi", "applyset"]),
+    default="pulumi",
+    show_default=True,
+    help="How the stack gets there: with the Pulumi CLI, or without it.",
+)
+@click.option(
+    "--subject",
+    metavar="KIND:NAME",
+    help="Bind the roles to group:NAME, user:NAME or serviceaccount:NAMESPACE/NAME. [default: no bindings]",
+)
+@ROOT
+@formats("yaml", "json")
+@OUT
+@DEBUG
+def role_command(
+    stack: str, way: str, subject: str | None, root: Path, format_: str, out: Path | None, debug: bool
+) -> None:
+    """Print the least roles with which `up` and `down` of a stack work, for an administrator to apply.
+
+    The stack's namespaces come with them: who may deploy to a namespace need not be allowed to make any.
+    """
+    from cloudmart.access import permissions, role
+    from cloudmart.deploy.expected import Way
+    from cloudmart.preview.recorder import record
+    from cloudmart.preview.render import to_yaml
+    from cloudmart.settings import load
+
+    bound = role.Subject.parse(subject) if subject is not None else None
+    settings = load(stack, root)
+    with traceback(debug):
+        recording = record(stack, root)
+    releases = [one for one in recording.resources if one.type == "kubernetes:helm.sh/v3:Release"]
+    if Way(way) is Way.APPLY_SET and releases:
+        raise UserError(
+            f"--way applyset: stack {stack} has Helm releases ({', '.join(one.name for one in releases)}), which need "
+            "the Pulumi CLI; allowed: --way pulumi, or a stack without them"
+        )
+    needed = permissions.needed(recording, settings, Way(way))
+    spaces = [str(one.object_name) for one in permissions.namespaces(recording)]
+    found = role.objects(needed.permissions, stack, spaces, bound)
+    for remark in needed.remarks:
+        say(f"note: {remark}")
+    if format_ == "json":
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": found}, indent=2) + "\n"
+    else:
+        text = "---\n".join(map(to_yaml, found))
+    print_or_write(text, out)
