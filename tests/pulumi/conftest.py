@@ -66,7 +66,7 @@ def engine_home(home: Path) -> Iterator[None]:  # noqa: F811 (the fixture above)
 
 
 @pytest.fixture(scope="module")
-def shop(cluster: LocalCluster, engine_home: None) -> Iterator[Shop]:  # noqa: F811
+def shop(cluster: LocalCluster, engine_home: None) -> Shop:  # noqa: F811
     """A copy of the project in the cluster's folder, the charts beside it, no state, and a cluster made anew for it."""
     cluster.reset(say)
     for old in ("state", "pulumi"):
@@ -75,4 +75,4 @@ def shop(cluster: LocalCluster, engine_home: None) -> Iterator[Shop]:  # noqa: F
     copy_charts(cluster.root / "charts")
     found = Shop(cluster, project)
     found.use_own_charts()
-    yield found
+    return found
