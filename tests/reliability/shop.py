@@ -1,0 +1,369 @@
+"""A shop on a cluster of its own: `up` as processes that can be killed, and a look at what is there afterwards."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psutil
+import yaml
+
+from cloudmart.cluster import toolchain
+from cloudmart.cluster.kubectl import Kubectl
+from cloudmart.cluster.live import Reference, listing
+from cloudmart.cluster.local import LocalCluster
+from cloudmart.deploy import applyset
+from cloudmart.deploy.kinds import scopes
+from cloudmart.preview.recorder import record
+from cloudmart.preview.render import manifests
+from cloudmart.settings import load
+from tests.conftest import Project, copy_project
+from tests.reliability import edits
+
+Json = Any
+
+SPACE = "cloudmart"
+STACK = "dev"
+#: What a run may leave behind of each kind; all that our program makes, whether this catalog has one or not.
+_KINDS = {
+    "v1": ("ServiceAccount", "ConfigMap", "Secret", "Service", "ResourceQuota", "LimitRange", "PersistentVolumeClaim"),
+    "apps/v1": ("Deployment", "StatefulSet", "ReplicaSet"),
+    "autoscaling/v2": ("HorizontalPodAutoscaler",),
+    "policy/v1": ("PodDisruptionBudget",),
+    "networking.k8s.io/v1": ("NetworkPolicy",),
+}
+_CLUSTER_WIDE = {"scheduling.k8s.io/v1": ("PriorityClass",)}
+#: What every namespace has of itself, and the bookkeeping of the way without the CLI.
+_OWN = {"ServiceAccount default", "ConfigMap kube-root-ca.crt"}
+_BOOKKEEPING = {f"Secret {SPACE}-{STACK}", f"Secret {SPACE}-{STACK}-generated"}
+
+# A process that has everything imported, which each run is a fork of: a run takes no second to begin.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["cloudmart.cli", "cloudmart.deploy.up", "cloudmart.deploy.table", "components.platform", "tests.reliability.shop"]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a run ended; `code` is negative after a signal."""
+
+    code: int
+    said: str
+    seconds: float
+
+    @property
+    def error(self) -> str:
+        """What it ended with, where it failed: all that follows ``error: ``."""
+        return self.said.rpartition("error: ")[2].strip() if self.code > 0 else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deploying:
+    """A run of the command that is under way, in a process group of its own."""
+
+    process: BaseProcess
+    output: Connection
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.is_alive()
+
+    def kill(self, *, group: bool) -> None:
+        """SIGKILL, to the process alone or to what it started as well; nothing where it is over already."""
+        if self.process.is_alive():
+            if group:
+                os.killpg(self.pid, signal.SIGKILL)
+            else:
+                os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, seconds: float = 240) -> Ended:
+        """Until it is over. It may not take longer than `seconds`."""
+        parts: list[bytes] = []
+        deadline = time.monotonic() + seconds
+        while self.process.is_alive() or self.output.poll():
+            if self.output.poll(0.05):
+                if not (part := os.read(self.output.fileno(), 65536)):
+                    break
+                parts.append(part)
+            elif time.monotonic() > deadline:
+                os.killpg(self.pid, signal.SIGKILL)
+                raise AssertionError(f"no end after {seconds:.0f} s; it said: {b''.join(parts).decode()[-2000:]}")
+        self.process.join()
+        self.output.close()
+        code = self.process.exitcode
+        assert code is not None
+        return Ended(code=code, said=b"".join(parts).decode(errors="replace"), seconds=time.monotonic() - self.started)
+
+    def settle(self) -> None:
+        """Until what it started is over as well: a kubectl outlives the one that started it."""
+        deadline = time.monotonic() + 120
+        while any(_in_group(process, self.pid) for process in psutil.process_iter()):
+            assert time.monotonic() < deadline, "something that a killed run started does not end"
+            time.sleep(0.05)
+
+
+def _in_group(process: psutil.Process, group: int) -> bool:
+    try:
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, ProcessLookupError):
+        return False
+
+
+def _deploy(
+    arguments: Sequence[str], environment: Mapping[str, str], output: Connection, with_cli: bool, file_bytes: int
+) -> None:
+    """The command in a forked process; whatever it prints goes into `output`."""
+    os.setsid()
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    os.environ.update(environment)
+    from cloudmart import cli
+    from cloudmart.cluster import crds
+    from cloudmart.deploy import engine, up
+
+    # Nothing here is of a custom kind, and their first start takes long.
+    setattr(crds, "install", lambda *_: [])  # noqa: B010
+    if not with_cli:
+        setattr(up, "find_cli", lambda root: engine.NoCli("no Pulumi CLI in this test"))  # noqa: B010
+    if file_bytes >= 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python has it anyway; a write fails instead
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    sys.argv = ["cloudmart", *arguments]
+    cli.main()
+
+
+@dataclass
+class Shop:
+    """A copy of the project, its cluster, and what must never change in it."""
+
+    cluster: LocalCluster
+    project: Project
+    with_cli: bool = False
+    catalog: Json = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    claims: dict[str, str] = field(default_factory=dict)
+    #: How long an undisturbed run took last, in seconds.
+    usual: float = 4.0
+
+    @classmethod
+    def at(cls, cluster: LocalCluster) -> Shop:
+        """In the cluster's folder."""
+        return cls(cluster, copy_project(cluster.root, program=False))
+
+    @property
+    def kubectl(self) -> Kubectl:
+        return Kubectl(path=toolchain.kubectl(), kubeconfig=self.cluster.kubeconfig)
+
+    def declare(self, catalog: Json) -> None:
+        """Writes the catalog, and a stack that adds nothing to it."""
+        self.catalog = catalog
+        (self.project.root / "catalog.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))
+        (self.project.root / f"Pulumi.{STACK}.yaml").write_text("config: {}\n")
+
+    def start(
+        self, *more: str, environment: Mapping[str, str] | None = None, file_bytes: int = -1, root: Path | None = None
+    ) -> Deploying:
+        """Begins an `up`. `file_bytes`: no file may grow beyond that, for it and for what it starts."""
+        ours, theirs = _FORKS.Pipe(duplex=False)
+        arguments = ("up", "--stack", STACK, "--root", str(root or self.project.root), *more)
+        process = _FORKS.Process(target=_deploy, args=(arguments, environment or {}, theirs, self.with_cli, file_bytes))
+        process.start()
+        theirs.close()
+        return Deploying(process=process, output=ours)
+
+    def up(self, *more: str, environment: Mapping[str, str] | None = None) -> Ended:
+        """An undisturbed `up`, which must go through."""
+        ended = self.start(*more, environment=environment).wait()
+        assert ended.code == 0, f"an undisturbed up failed: {ended.said[-3000:]}"
+        self.usual = 0.7 * self.usual + 0.3 * ended.seconds
+        return ended
+
+    def begin(self, random: Random) -> None:
+        """What a run starts from: mostly the last one's shop with an edited catalog, now and then nothing at all."""
+        if not self.catalog or random.random() < 0.1:
+            self.empty()
+            self.declare(edits.catalog(random))
+        else:
+            edits.edit(self.catalog, random)
+            self.declare(self.catalog)
+
+    def empty(self) -> None:
+        """Takes everything away, data and passwords too."""
+        self.kubectl.run("delete", "namespace", SPACE, "--ignore-not-found", "--wait=true", timeout=120)
+        self.kubectl.run("delete", "priorityclasses", "-l", f"project={SPACE}", timeout=60)
+        self.secrets, self.claims = {}, {}
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Fails unless the cluster holds what is declared, nothing else, and the secrets and claims of before."""
+        problems: list[str] = []
+        declared = self._declared()
+        live = self._live()
+        for reference, wanted in declared.items():
+            if (found := live.get(reference)) is None:
+                problems.append(f"lost: {reference.label}")
+            else:
+                problems += [f"{reference.label}: {what}" for what in differences(wanted, found)]
+        for reference, item in live.items():
+            owned = item["metadata"].get("ownerReferences")
+            # Claims are looked at below.
+            known = reference in declared or f"{reference.kind} {reference.name}" in _OWN | _BOOKKEEPING
+            if not known and not owned and reference.kind != "PersistentVolumeClaim":
+                problems.append(f"orphan: {reference.label}")
+        problems += self._duplicates(live) + self._kept(live)
+        assert not problems, "\n".join(problems)
+
+    def _declared(self) -> dict[Reference, Json]:
+        recording = record(STACK, self.project.root)
+        placed = scopes(recording, self.kubectl)
+        space = load(STACK, self.project.root).namespace.name
+        items = [applyset.placed(manifest.object, space, placed) for manifest in manifests(recording)]
+        return {Reference.to(item): item for item in items}
+
+    def _live(self) -> dict[Reference, Json]:
+        places = [(version, kind, SPACE) for version, kinds in _KINDS.items() for kind in kinds]
+        places += [(version, kind, "") for version, kinds in _CLUSTER_WIDE.items() for kind in kinds]
+        places.append(("v1", "Namespace", ""))
+        found = listing(self.kubectl, places)
+        return {
+            reference: item
+            for reference, item in found.items()
+            # Of what is cluster-wide, only ours.
+            if reference.namespace or (item["metadata"].get("labels") or {}).get("project") == SPACE
+        }
+
+    @staticmethod
+    def _duplicates(live: Mapping[Reference, Json]) -> list[str]:
+        """Deployments that run two generations of their pods, and those that are not available."""
+        problems = []
+        for reference, item in live.items():
+            if reference.kind not in ("Deployment", "StatefulSet"):
+                continue
+            status = item.get("status", {})
+            if status.get("observedGeneration") != item["metadata"]["generation"]:
+                problems.append(f"{reference.label}: its last change is not rolled out")
+            if reference.kind == "Deployment":
+                sets = [
+                    other["metadata"]["name"]
+                    for one, other in live.items()
+                    if one.kind == "ReplicaSet"
+                    and other["metadata"]["ownerReferences"][0]["uid"] == item["metadata"]["uid"]
+                    and other["spec"]["replicas"] > 0
+                ]
+                if len(sets) != 1:
+                    problems.append(f"{reference.label}: runs pods of {len(sets)} generations ({', '.join(sets)})")
+        return problems
+
+    def _kept(self, live: Mapping[Reference, Json]) -> list[str]:
+        """Secrets and claims against those of the run before; hashes alone are kept."""
+        problems = []
+        secrets = {
+            f"{reference.name}/{key}": hashlib.sha256(base64.b64decode(value)).hexdigest()
+            for reference, item in live.items()
+            if reference.kind == "Secret" and reference.name != f"{SPACE}-{STACK}"
+            for key, value in (item.get("data") or {}).items()
+        }
+        claims = {
+            reference.name: item["metadata"]["uid"]
+            for reference, item in live.items()
+            if reference.kind == "PersistentVolumeClaim"
+        }
+        for what, before, after in (("secret", self.secrets, secrets), ("claim", self.claims, claims)):
+            problems += [f"{what} {name}: lost" for name in before if name not in after]
+            problems += [f"{what} {name}: changed" for name in before if after.get(name, before[name]) != before[name]]
+        unbound = [
+            reference.name
+            for reference, item in live.items()
+            if reference.kind == "PersistentVolumeClaim" and item.get("status", {}).get("phase") != "Bound"
+        ]
+        problems += [f"claim {name}: not bound" for name in unbound]
+        if set(claims) != {f"data-{store}-0" for store in edits.STORES}:
+            problems.append(f"claims: found {sorted(claims)}")
+        self.secrets, self.claims = secrets, claims
+        return problems
+
+
+def differences(wanted: Json, found: Json, path: str = "") -> Iterator[str]:
+    """Where an object is not as declared: what is declared must be there, what else is there is others' business.
+
+    Values are not told: they may be secret. A value that a rendered manifest masks is not compared.
+    """
+    if isinstance(wanted, dict):
+        if not isinstance(found, dict):
+            yield f"{path}: not a mapping"
+            return
+        for key, value in wanted.items():
+            here = f"{path}.{key}".lstrip(".")
+            if here in ("data", "stringData") and wanted.get("kind") == "Secret":
+                continue  # compared by hash, against the run before
+            if key not in found:
+                if value:  # the API server leaves out what is empty
+                    yield f"{here}: missing"
+            else:
+                yield from differences(value, found[key], here)
+    elif isinstance(wanted, list):
+        if not isinstance(found, list) or len(found) != len(wanted):
+            yield f"{path}: another number of items"
+            return
+        for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from differences(one, other, f"{path}[{number}]")
+    elif wanted != found and str(wanted) != str(found):
+        yield f"{path}: differs"
+
+
+def one_line(error: str, *words: str) -> None:
+    """Fails unless an error is one line without a traceback that has one of these words."""
+    assert "Traceback" not in error, error
+    assert error, "failed without a word"
+    assert len(error.splitlines()) == 1, f"more than a line: {error}"
+    assert any(word.lower() in error.lower() for word in words), f"none of {words} is in: {error}"
+
+
+# --- the control plane -----------------------------------------------------------------------------------------------
+
+
+def component(cluster: LocalCluster, name: str) -> psutil.Process | None:
+    """The running process of a component."""
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"]
+        if command and command[0].startswith(str(cluster.directory)) and command[0].endswith(f"/bin/{name}"):
+            return process
+    return None
+
+
+def kill(cluster: LocalCluster, name: str) -> Callable[[], None]:
+    """SIGKILL for a component; what starts it again as it was."""
+    process = component(cluster, name)
+    assert process is not None, f"{name} does not run"
+    command, folder = process.cmdline(), process.cwd()
+    process.kill()
+    process.wait(10)
+
+    def again() -> None:
+        log = cluster.directory / f"{name}-again.log"
+        with log.open("ab") as output:
+            psutil.Popen(command, cwd=folder, stdin=-3, stdout=output, stderr=output, start_new_session=True)
+
+    return again
