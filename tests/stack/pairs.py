@@ -35,6 +35,7 @@ _OPERATORS_LABELS = {"kafka": {"strimzi.io/name": "kafka-kafka", "strimzi.io/kin
 _INNER_LABELS = {
     "postgres": {"cnpg.io/cluster": "postgres", "cnpg.io/podRole": "instance", "cnpg.io/instanceRole": "primary"},
     "redis": {"app": "redis", "release": "redis"},
+    "kafka": {"strimzi.io/cluster": "kafka", "strimzi.io/name": "kafka-kafka-exporter"},
 }
 
 #: What is open and not declared, and what is declared and closed.

@@ -14,8 +14,9 @@ import pytest
 from cloudmart.finops.prices import load as load_book
 from cloudmart.settings import Settings
 from components.monitoring.dashboards import dashboards, uid_of
+from components.monitoring.monitors import monitors
 from tests.conftest import ROOT
-from tests.unit.test_monitoring import MEASURED, ON, settings_of
+from tests.unit.test_monitoring import MEASURED, ON, OPERATED, settings_of
 
 #: A ConfigMap holds a mebibyte at most.
 MOST = 2**20
@@ -101,6 +102,20 @@ def test_a_service_shows_the_stores_that_it_needs_and_no_other(made: dict[str, A
     assert [title for title in titles(made["service-product-service"]) if "redis" in title] == [
         "redis: CPU and memory, of the limit"
     ]
+
+
+def test_of_a_store_by_an_operator_it_shows_how_far_behind_its_parts_are(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, monitoring=ON, data=OPERATED)
+    shown = [json.loads(text) for text in dashboards(settings, load_book()).values()]
+    assert {
+        "postgres: behind the primary",
+        "postgres: age of the newest backup",
+        "redis: memory",
+        "kafka: messages not read yet",
+    } <= set().union(*map(titles, shown))
+    asked = {job for board in shown for expr in queries(board) for job in re.findall(r'job="([^"]+)"', expr)}
+    scraped = {of.pod_metrics_endpoints[0].relabelings[-1].replacement for of in monitors(settings).values()}
+    assert {"postgres-instances", "redis-replicas", "kafka-exporter"} == asked <= scraped
 
 
 def test_a_service_shows_its_range_its_budget_and_its_edges(made: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from cloudmart.settings.charts import BARMAN_CLOUD, CLOUDNATIVE_PG, REDIS_HA, ST
 from cloudmart.settings.data import Backup, KafkaSettings, PostgresSettings, RedisSettings, Store
 from components.data.cloudnative_pg import application_sql, connections_each, object_store
 from components.data.redis_ha import redis_ha_values
-from components.data.strimzi import pools
+from components.data.strimzi import kafka, pools
 from components.operators_values import barman_cloud_values, cloudnative_pg_values, strimzi_values
 from tests.conftest import ROOT, Project
 from tests.evaluators.network import Network, Pod
@@ -242,6 +242,14 @@ def test_controllers_of_their_own_are_a_pool_of_their_own() -> None:
     apart = pools(KafkaSettings.model_validate({"mode": "operator", "cluster": {"controllers": _CONTROLLERS}}))
     assert {name: [*pool.roles] for name, pool in alike.items()} == {"broker": ["controller", "broker"]}
     assert {name: [*pool.roles] for name, pool in apart.items()} == {"broker": ["broker"], "controller": ["controller"]}
+
+
+@pytest.mark.parametrize(("controllers", "past"), [(None, "9090,9091,8443"), ("apart", "9090,9091,8443,9404")])
+def test_metrics_of_controllers_go_past_the_mesh_which_knows_brokers_alone(controllers: str | None, past: str) -> None:
+    cluster = {"controllers": _CONTROLLERS} if controllers else {}
+    settings = KafkaSettings.model_validate({"mode": "operator", "cluster": cluster})
+    pod = kafka("kafka", settings, metrics=True, priority_class=None).wire()["kafka"]["template"]["pod"]
+    assert pod["metadata"]["annotations"]["traffic.sidecar.istio.io/excludeInboundPorts"] == past
 
 
 _CONTROLLERS = {
