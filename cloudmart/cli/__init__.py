@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from cloudmart.cli import access, config, costs, deploy, graph, local, preview, report, rightsize, secrets
+from cloudmart.cli import access, config, costs, deploy, drift, graph, local, preview, report, rightsize, secrets
 from cloudmart.errors import UserError
 
 
@@ -28,6 +28,7 @@ for _command in (
     costs.prices_group,
     deploy.down_command,
     deploy.up_command,
+    drift.drift_command,
     graph.graph,
     local.local,
     preview.preview_command,

@@ -18,9 +18,10 @@ _CONTEXT = context_named("Context of your kubeconfig. [default: the stack's own;
 @click.command("up")
 @STACK
 @_CONTEXT
+@click.option("--refresh", is_flag=True, help="Put back what somebody has changed in the cluster.")
 @ROOT
 @DEBUG
-def up_command(stack: str, context: str | None, root: Path, debug: bool) -> None:
+def up_command(stack: str, context: str | None, refresh: bool, root: Path, debug: bool) -> None:
     """Deploy a stack and wait until all of it is available.
 
     With a Pulumi CLI this is `pulumi up` with the policy pack. Without one, the program's objects are applied as they
@@ -32,7 +33,7 @@ def up_command(stack: str, context: str | None, root: Path, debug: bool) -> None
     from cloudmart.deploy import table, up
 
     with traceback(debug):
-        deployed = up.up(stack, context, root, say)
+        deployed = up.up(stack, context, root, say, refresh=refresh)
     table.print_table(deployed, Console())
     kubectl = deployed.target.kubectl
     variables = dict(deployed.environment)

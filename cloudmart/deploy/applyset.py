@@ -27,8 +27,10 @@ from cloudmart.preview.recorder import Generated, Recording
 from cloudmart.preview.render import Manifest, manifests, substitute
 
 _ENABLE = {"KUBECTL_APPLYSET": "true"}
-_FIELD_MANAGER = "cloudmart"
-_PART_OF = "applyset.kubernetes.io/part-of"
+FIELD_MANAGER = "cloudmart"
+"""Who has applied an object, among those who have written to it."""
+PART_OF = "applyset.kubernetes.io/part-of"
+"""The label of an ApplySet's members; its value is `set_id`."""
 _ID = "applyset.kubernetes.io/id"
 _KINDS = "applyset.kubernetes.io/contains-group-kinds"
 #: On the parent in the shop's namespace: the other namespaces that have a set. To look for sets everywhere would take
@@ -67,8 +69,10 @@ def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes
     spaces = [manifest for manifest in found if manifest.recorded.kind == "Namespace"]
     made = _create_missing(kubectl, spaces)
     values, superseded = _generated_values(kubectl, recording, found, namespace)
-    objects = [placed(_with_data(substitute(manifest.object, values)), namespace, scopes) for manifest in found]
+    objects = [sent(substitute(manifest.object, values), namespace, scopes) for manifest in found]
     before = {name: digest for name, digest in _live(kubectl, objects).items() if name not in made}
+    if superseded:
+        _require_accepted(kubectl, objects)
     members = _apply_sets(kubectl, objects, namespace, recording.stack)
     _forget(kubectl, recording.stack, namespace, superseded)
     after = _live(kubectl, objects)
@@ -100,17 +104,17 @@ def remove(recording: Recording, kubectl: Kubectl, namespace: str, *, delete_dat
 def was_applied(kubectl: Kubectl, namespace: str) -> bool:
     """Whether the namespace was made this way, and not by Pulumi or anybody else."""
     found = kubectl.json("get", "namespace", namespace, "--ignore-not-found")
-    return found is not None and _PART_OF in found["metadata"].get("labels", {})
+    return found is not None and PART_OF in found["metadata"].get("labels", {})
 
 
 def _refuse_foreign(kubectl: Kubectl, namespace: str, stack: str) -> None:
-    found = kubectl.json("get", "namespace", namespace, "--ignore-not-found")
-    if found is None or found["metadata"].get("labels", {}).get(_PART_OF):
+    found = kubectl.json("get", "namespace", namespace, "--ignore-not-found", "--show-managed-fields")
+    if found is None or found["metadata"].get("labels", {}).get(PART_OF):
         return
     if found["metadata"].get("annotations", {}).get(PREPARED) == stack:
         return
     # A run that was killed right after it had made the namespace left it empty.
-    if _FIELD_MANAGER in {entry["manager"] for entry in found["metadata"].get("managedFields", [])}:
+    if FIELD_MANAGER in {entry["manager"] for entry in found["metadata"].get("managedFields", [])}:
         return
     raise UserError(
         f"namespace {namespace}: found one that something else made; allowed: none, or one made this way. "
@@ -125,7 +129,10 @@ def _create_missing(kubectl: Kubectl, spaces: Iterable[Manifest]) -> set[str]:
     for manifest in spaces:
         name = str(manifest.recorded.object_name)
         if not kubectl.run("get", "namespace", name, "--ignore-not-found", "-o", "name"):
-            kubectl.run("create", "-f", "-", f"--field-manager={_FIELD_MANAGER}", stdin=_yaml(manifest.object))
+            # Applied, not created: what was created keeps each of its fields for good.
+            kubectl.run(
+                "apply", "--server-side", f"--field-manager={FIELD_MANAGER}", "-f", "-", stdin=_yaml(manifest.object)
+            )
             made.add(f"Namespace {name}")
     return made
 
@@ -144,7 +151,7 @@ def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespac
             "apply",
             "--server-side",
             "--force-conflicts",
-            f"--field-manager={_FIELD_MANAGER}",
+            f"--field-manager={FIELD_MANAGER}",
             f"--namespace={space}",
             f"--applyset=secret/{parent_name(stack)}",
             "--prune",
@@ -192,7 +199,7 @@ def _remove_abandoned(kubectl: Kubectl, groups: Collection[str], sets: Iterable[
         if space in groups:
             continue
         if kinds:
-            members = f"--selector={_PART_OF}={metadata['labels'][_ID]}"
+            members = f"--selector={PART_OF}={metadata['labels'][_ID]}"
             output = kubectl.run(
                 "delete", kinds, f"--namespace={space}", members, "--ignore-not-found", "-o", "name", timeout=300
             )
@@ -246,6 +253,20 @@ def _yaml(item: Mapping[str, Any]) -> str:
 
 def _identity(item: Mapping[str, Any]) -> dict[str, str]:
     return {key: item["metadata"][key] for key in ("name", "namespace") if key in item["metadata"]}
+
+
+def set_id(stack: str, namespace: str) -> str:
+    """What the members of a stack's ApplySet in a namespace are labelled with.
+
+    By the specification (KEP-3659): the parent's name, namespace, kind and group, hashed.
+    """
+    digest = hashlib.sha256(f"{parent_name(stack)}.{namespace}.Secret.".encode()).digest()
+    return f"applyset-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}-v1"
+
+
+def sent(item: dict[str, Any], namespace: str, scopes: Scopes) -> dict[str, Any]:
+    """The object, less the ApplySet's label, as it goes to the API server; `item` may be changed."""
+    return placed(_with_data(item), namespace, scopes)
 
 
 def placed(item: dict[str, Any], namespace: str, scopes: Scopes) -> dict[str, Any]:
@@ -315,7 +336,7 @@ def _generated_values(
             f"--field-manager=cloudmart-{secrets.token_hex(4)}",
             "-f",
             "-",
-            stdin=_yaml(secret),
+            stdin=_yaml(_with_data(secret)),
         )
     slots = {_slot(key) for key in wanted_keys}
     # What is not wanted at all just now, of a store that is switched off, is kept: it comes back with the data.
@@ -326,6 +347,25 @@ def _slot(key: str) -> tuple[str, ...]:
     """What the values that follow each other by rotation have in common: all of the key but the digest."""
     parts = key.split(".")
     return (*parts[:2], *parts[3:])
+
+
+def _require_accepted(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]]) -> None:
+    """Asks the API server whether it takes the Secrets as they are to be.
+
+    kubectl goes on with the rest when one object is refused: pods would restart for a new value, find the old one, and
+    keep it when the Secret changes later.
+    """
+    secrets_ = [item for item in objects if item["kind"] == "Secret"]
+    kubectl.run(
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        f"--field-manager={FIELD_MANAGER}",
+        "--dry-run=server",
+        "-f",
+        "-",
+        stdin="\n---\n".join(_yaml(item) for item in secrets_),
+    )
 
 
 def _forget(kubectl: Kubectl, stack: str, namespace: str, keys: Collection[str]) -> None:

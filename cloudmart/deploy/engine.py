@@ -96,13 +96,17 @@ class Engine:
     #: Merged over the stack's configuration for this run only, by full key (``cloudmart:cluster``).
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def up(self, progress: Progress) -> Mapping[str, Any]:
-        """`pulumi up` with the policy pack; the stack's outputs, less what is secret."""
+    def up(self, progress: Progress, *, refresh: bool = False) -> Mapping[str, Any]:
+        """`pulumi up` with the policy pack; the stack's outputs, less what is secret.
+
+        With `refresh` the state is first brought to what is live, so that what somebody has changed is put back.
+        """
         stack = self._selected()
         options: dict[str, Any] = {
             "policy_packs": [str(self.root / "policy")],
             "policy_pack_configs": [str(config)] if (config := self._policy_config()) else None,
             "color": "never",
+            "refresh": refresh,
         }
         # The Automation API's `up` makes no preview, and rules on the whole stack only speak at its end: too late to
         # stop anything. So the preview comes first.

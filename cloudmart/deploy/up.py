@@ -49,8 +49,10 @@ class Deployed:
     environment: Mapping[str, str]
 
 
-def up(stack: str, context: str | None, root: Path, progress: Progress) -> Deployed:
+def up(stack: str, context: str | None, root: Path, progress: Progress, *, refresh: bool = False) -> Deployed:
     """Deploys a stack and waits until every workload is Available.
+
+    With `refresh` the engine looks at the live objects first; without an engine that is always so.
 
     Raises ``UserError`` before anything is changed for bad settings, a chart that cannot be had, a mandatory policy
     violation, and without a CLI for kinds that the cluster does not serve (the local cluster goes on without those);
@@ -90,7 +92,7 @@ def up(stack: str, context: str | None, root: Path, progress: Progress) -> Deplo
             )
         engine = _engine(cli, settings, target, root, overrides)
         progress(f"pulumi {cli.version}: preview with the policy pack, then up")
-        engine.up(progress)
+        engine.up(progress, refresh=refresh)
         environment = engine.environment()
     wait_until_available(recording, target.kubectl, progress)
     return Deployed(settings=settings, target=target, recording=recording, environment=environment)

@@ -34,6 +34,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cloudmart.preview",
         "cloudmart.settings",
     },
+    "cloudmart.drift": {
+        "cloudmart.cluster",
+        "cloudmart.deploy",
+        "cloudmart.errors",
+        "cloudmart.finops",
+        "cloudmart.preview",
+    },
     "cloudmart.report": {"cloudmart.settings", "cloudmart.finops", "cloudmart.preview", "cloudmart.errors"},
     "cloudmart.access": {
         "cloudmart.deploy",
@@ -54,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cloudmart.access",
         "cloudmart.cluster",
         "cloudmart.deploy",
+        "cloudmart.drift",
         "cloudmart.errors",
         "cloudmart.finops",
         "cloudmart.preview",

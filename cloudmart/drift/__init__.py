@@ -1,0 +1,1 @@
+"""Live objects against declared ones."""

@@ -1,0 +1,485 @@
+"""Live objects against declared ones, by a server-side dry run: the API server itself says what an `up` would change.
+
+Each declared object is sent as it was deployed, under the field manager that deployed it, to be tried, not kept. What
+comes back is the object as declared, with all that others own left in it: defaults, the replicas that an autoscaler has
+chosen, an address. Where the live object differs from that, somebody has changed it. What people have added beside the
+declared fields stays in it too: those are fields of managers that are neither ours nor a controller's.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from cloudmart.cluster.api import Answer, Api, connected, path
+from cloudmart.cluster.live import Reference, listing, release_of
+from cloudmart.deploy import applyset
+from cloudmart.deploy.expected import Expected, Way
+from cloudmart.drift import fields
+from cloudmart.drift.controllers import is_controller, is_harmless, is_made_for_others
+from cloudmart.drift.fields import ABSENT, Path, Writer
+from cloudmart.preview.recorder import SECRET
+from cloudmart.preview.render import Manifest, manifests, substitute
+
+_PULUMI = re.compile(r"pulumi-kubernetes(-[0-9a-f]+)?")
+_BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
+#: Looked for in the shop's namespace besides the declared kinds: what runs there, lets in, or may do something.
+_ALSO = (
+    ("v1", "Pod"),
+    ("v1", "Service"),
+    ("v1", "ConfigMap"),
+    ("v1", "Secret"),
+    ("v1", "ServiceAccount"),
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("batch/v1", "CronJob"),
+    ("batch/v1", "Job"),
+    ("networking.k8s.io/v1", "Ingress"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("rbac.authorization.k8s.io/v1", "Role"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+)
+_CONFIDENTIAL = re.compile(r"(?i)passw|secret|token|credential|private|api[-_]?key|access[-_]?key")
+_HIDDEN = "not shown"
+_LONGEST = 160
+
+
+class Kind(StrEnum):
+    """What is wrong with an object or a field of it."""
+
+    MISSING = "missing"
+    CHANGED = "changed"
+    ADDED = "added"
+    UNEXPECTED = "unexpected"
+    #: The API server would not have the declared object in place of the live one.
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is not as declared. Values are texts, never those of Secrets; None where there is none."""
+
+    kind: Kind
+    object: Reference
+    #: The field; empty where it is about the whole object.
+    path: str = ""
+    declared: str | None = None
+    live: str | None = None
+    #: Field manager and time (RFC 3339) of the last write, where the API server knows them.
+    by: str | None = None
+    when: str | None = None
+    mend: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """What one look has found."""
+
+    stack: str
+    way: Way
+    #: Declared objects that were compared, or looked for.
+    compared: int
+    findings: Sequence[Finding]
+    #: Helm releases, whose objects are the chart's and not compared field by field.
+    releases: Sequence[str]
+
+    @property
+    def exit_code(self) -> int:
+        """0 where everything is as declared, else 1."""
+        return 1 if self.findings else 0
+
+
+def look(expected: Expected, controllers: Iterable[str] = ()) -> Drift:
+    """Compares everything that a stack declares; nothing is changed. `controllers` are more field managers to trust.
+
+    Raises ``UserError`` where the API server does not answer, or does not let this user look.
+    """
+    return _Look(expected, frozenset(controllers)).run()
+
+
+@dataclass
+class _Look:
+    expected: Expected
+    controllers: frozenset[str]
+    plurals: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self) -> Drift:
+        expected = self.expected
+        found = listing(expected.target.kubectl, self._places())
+        self.values = self._kept(found)
+        templates = manifests(expected.recording, templates=True)
+        wanted = dict(zip(expected.objects, templates, strict=True))
+        findings = [*self._lost_values(found)]
+        with connected(expected.target.kubectl) as api, ThreadPoolExecutor(8) as pool:
+            self.plurals = api.plurals({reference.api_version for reference in wanted if reference in found})
+            compared = pool.map(lambda one: self._compared(api, one[0], one[1], found.get(one[0])), wanted.items())
+            findings += [finding for several in compared for finding in several]
+        findings += self._unexpected(found)
+        return Drift(
+            stack=expected.settings.stack,
+            way=expected.way,
+            compared=len(wanted),
+            findings=findings,
+            releases=tuple(expected.releases),
+        )
+
+    # --- one object ---------------------------------------------------------------------------------------------------
+
+    def _compared(
+        self, api: Api, reference: Reference, manifest: Manifest, live: Mapping[str, Any] | None
+    ) -> list[Finding]:
+        if live is None:
+            why = "" if (reference.api_version, reference.kind) in self.expected.scopes else " (its kind is not served)"
+            declared = f"an object{why}"
+            return [Finding(kind=Kind.MISSING, object=reference, declared=declared, mend=self._up())]
+        if live["metadata"].get("deletionTimestamp"):
+            when = live["metadata"]["deletionTimestamp"]
+            text = "is being deleted"
+            return [Finding(kind=Kind.CHANGED, object=reference, live=text, when=when, mend=self._up())]
+        writers = fields.writers(live)
+        manager = self._manager(writers)
+        body, unknown = self._body(reference, manifest, live)
+        answer = _tried(api, path(reference, self.plurals[reference.api_version, reference.kind]), manager, body)
+        if answer.status >= 400:
+            mend = f"{self._kubectl('delete', reference.argument, reference)} && {self._up()}"
+            return [Finding(kind=Kind.REFUSED, object=reference, live=answer.message, mend=mend)]
+        applied = answer.content
+        ours = next(
+            (one.fields for one in fields.writers(applied) if one.manager == manager and one.operation == "Apply"), {}
+        )
+        hidden = {fields.names(place) for place in [*unknown, *manifest.recorded.secrets]}
+        found = [
+            *self._changes(reference, applied, live, ours, manager, hidden),
+            *self._withheld(reference, live, unknown, manager),
+            *self._additions(reference, applied, live, ours, manager, manifest, hidden),
+        ]
+        if not any(one.manager == manager and one.operation == "Apply" for one in writers):
+            maker = writers[-1] if writers else None
+            text = "made by somebody else"
+            found.insert(0, self._finding(Kind.CHANGED, reference, (), live=text, writer=maker, mend=self._up()))
+        return found
+
+    def _manager(self, writers: Sequence[Writer]) -> str:
+        if self.expected.way is Way.APPLY_SET:
+            return applyset.FIELD_MANAGER
+        # The provider gives itself another name for each object.
+        applied = (one.manager for one in writers if one.operation == "Apply" and _PULUMI.fullmatch(one.manager))
+        return next(applied, "pulumi-kubernetes")
+
+    def _body(
+        self, reference: Reference, manifest: Manifest, live: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], list[tuple[str | int, ...]]]:
+        """The declared object as it is sent, and the paths of what only the deployer knows: its live values."""
+        expected = self.expected
+        body = applyset.sent(
+            substitute(manifest.object, self.values), expected.settings.namespace.name, expected.scopes
+        )
+        unknown: list[tuple[str | int, ...]] = []
+        if not self._knows_secrets:
+            # `stringData` has become `data`.
+            shift = {"stringData": "data"} if reference.kind == "Secret" else {}
+            unknown = [(shift.get(str(top), top), *rest) for top, *rest in manifest.recorded.secrets]
+            digests = {hashlib.sha256(sentinel.encode()).hexdigest() for sentinel in expected.recording.generated}
+            unknown += _paths_of(body, digests)
+        ignored = [tuple(text.split(".")) for text in manifest.recorded.ignore_changes]
+        for place in [*unknown, *ignored]:
+            _copy(live, body, place)
+        if expected.way is Way.APPLY_SET:
+            labels = body["metadata"].setdefault("labels", {})
+            space = reference.namespace or expected.settings.namespace.name
+            labels[applyset.PART_OF] = applyset.set_id(expected.settings.stack, space)
+        return body, unknown
+
+    def _changes(
+        self,
+        reference: Reference,
+        applied: Mapping[str, Any],
+        live: Mapping[str, Any],
+        ours: fields.Fields,
+        manager: str,
+        hidden: set[tuple[str, ...]],
+    ) -> Iterator[Finding]:
+        others = [one for one in fields.writers(live) if one.manager != manager or one.operation != "Apply"]
+        for place, there, here in fields.differences(_content(applied), _content(live), ours):
+            if is_harmless(place):
+                continue
+            writer = fields.owner(place, others) or (
+                fields.owner(place, fields.writers(live)) if here is not ABSENT else None
+            )
+            secret = self._is_secret(reference, place, hidden)
+            yield self._finding(
+                Kind.CHANGED,
+                reference,
+                place,
+                declared=_shown(there, place, secret),
+                live=_shown(here, place, secret),
+                writer=writer,
+                mend=self._up(),
+            )
+
+    def _withheld(
+        self, reference: Reference, live: Mapping[str, Any], unknown: Sequence[tuple[str | int, ...]], manager: str
+    ) -> Iterator[Finding]:
+        """Values that only the deployer knows: they are his as long as he is who has set them."""
+        writers = fields.writers(live)
+        ours = [one for one in writers if one.manager == manager and one.operation == "Apply"]
+        for place in unknown:
+            if fields.owner(place, ours) is not None and fields.value_at(live, place) is not ABSENT:
+                continue
+            there = fields.value_at(live, place) is not ABSENT
+            yield self._finding(
+                Kind.CHANGED,
+                reference,
+                place,
+                declared=_HIDDEN,
+                live=f"differs, {_HIDDEN}" if there else None,
+                writer=fields.owner(place, writers) if there else None,
+                mend=self._up(),
+            )
+
+    def _additions(
+        self,
+        reference: Reference,
+        applied: Mapping[str, Any],
+        live: Mapping[str, Any],
+        ours: fields.Fields,
+        manager: str,
+        manifest: Manifest,
+        hidden: set[tuple[str, ...]],
+    ) -> Iterator[Finding]:
+        ignored = {tuple(text.split(".")) for text in manifest.recorded.ignore_changes}
+        found: dict[Path, tuple[Any, Writer]] = {}
+        for writer in fields.writers(applied):
+            if (writer.manager == manager and writer.operation == "Apply") or is_controller(writer, self.controllers):
+                continue
+            for place, value in fields.additions(live, writer.fields, ours):
+                if not is_harmless(place) and place not in ignored:
+                    found.setdefault(place, (value, writer))
+        mend = self._removing(reference, live, list(found))
+        for place, (value, writer) in found.items():
+            text = _shown(value, place, self._is_secret(reference, place, hidden))
+            yield self._finding(Kind.ADDED, reference, place, live=text, writer=writer, mend=mend)
+
+    def _removing(self, reference: Reference, live: Mapping[str, Any], places: Sequence[Path]) -> str:
+        """The command that takes away what `up` leaves alone, because it is not the stack's."""
+        operations: list[dict[str, Any]] = []
+        # From the end of each list, so that no index moves before its turn.
+        pointers = [(fields.pointer(live, place), place) for place in places]
+        known = [(steps, place) for steps, place in pointers if steps is not None]
+        for steps, place in sorted(known, key=lambda one: [(isinstance(s, int), s) for s in one[0]], reverse=True):
+            where = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
+            if isinstance(place[-1], fields.Item):
+                operations += [{"op": "test", "path": f"{where}/{key}", "value": v} for key, v in place[-1].keys]
+            operations.append({"op": "remove", "path": where})
+        patch = f"--patch={json.dumps(operations, separators=(',', ':'))}"
+        return self._kubectl("patch", reference.argument, reference, "--type=json", patch)
+
+    def _is_secret(self, reference: Reference, place: Path, hidden: set[tuple[str, ...]]) -> bool:
+        """Whether the values at a path are nobody's to see."""
+        there = fields.names(place)
+        if reference.kind == "Secret" and there[:1] in (("data",), ("stringData",)):
+            return True
+        return any(there[: len(one)] == one or one[: len(there)] == there for one in hidden)
+
+    def _finding(
+        self,
+        kind: Kind,
+        reference: Reference,
+        place: Path,
+        *,
+        declared: str | None = None,
+        live: str | None = None,
+        writer: Writer | None = None,
+        mend: str,
+    ) -> Finding:
+        return Finding(
+            kind=kind,
+            object=reference,
+            path=fields.text(place),
+            declared=declared,
+            live=live,
+            by=writer.manager if writer else None,
+            when=writer.time if writer else None,
+            mend=mend,
+        )
+
+    # --- generated values ---------------------------------------------------------------------------------------------
+
+    @property
+    def _knows_secrets(self) -> bool:
+        """Whether the values that were deployed are kept in the cluster, as they are without Pulumi."""
+        return self.expected.way is Way.APPLY_SET and bool(self.values)
+
+    def _kept(self, found: Mapping[Reference, Mapping[str, Any]]) -> Mapping[str, str]:
+        """Each sentinel's value, where all that the objects hold are kept; else nothing."""
+        if self.expected.way is not Way.APPLY_SET:
+            return {}
+        keeper = found.get(self._keeper)
+        data = (keeper or {}).get("data") or {}
+        held = json.dumps([list(one.recorded.secrets.values()) for one in self._templates()])
+        wanted = {text: applyset.generated_key(text) for text in self.expected.recording.generated if text in held}
+        if not set(wanted.values()) <= set(data):
+            return {}
+        return {sentinel: base64.b64decode(data[key]).decode() for sentinel, key in wanted.items()}
+
+    def _templates(self) -> list[Manifest]:
+        return manifests(self.expected.recording, templates=True)
+
+    @property
+    def _keeper(self) -> Reference:
+        settings = self.expected.settings
+        return Reference("v1", "Secret", settings.namespace.name, applyset.generated_name(settings.stack))
+
+    def _lost_values(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
+        """The generated passwords are gone: the next `up` would make others, which no data knows."""
+        held = any(one.recorded.secrets for one in self._templates())
+        if self.expected.way is not Way.APPLY_SET or self.values or not held:
+            return
+        keeper = self._keeper
+        kind = Kind.CHANGED if keeper in found else Kind.MISSING
+        values = []
+        for manifest in self._templates():
+            if manifest.recorded.kind != "Secret":
+                continue
+            for place, template in manifest.recorded.secrets.items():
+                if template in self.expected.recording.generated:
+                    go = f'{{{{index .data "{place[-1]}" | base64decode}}}}'
+                    get = self._kubectl(
+                        "get", f"secret/{manifest.recorded.object_name}", keeper, f"--output=go-template={go}"
+                    )
+                    values.append(f'--from-literal={applyset.generated_key(str(template))}="$({get})"')
+        delete = f"{self._kubectl('delete', keeper.argument, keeper, '--ignore-not-found')} && "
+        mend = delete + self._kubectl("create secret generic", keeper.name, keeper) + " " + " ".join(values)
+        yield Finding(
+            kind=kind,
+            object=keeper,
+            declared="every generated value",
+            live="not all of them",
+            mend=f"before the next up: {mend}",
+        )
+
+    # --- objects that nobody declares ---------------------------------------------------------------------------------
+
+    def _places(self) -> set[tuple[str, str, str]]:
+        objects = self.expected.objects
+        spaces = {reference.namespace for reference in objects}
+        kinds = {(reference.api_version, reference.kind) for reference in objects}
+        shop = self.expected.settings.namespace.name
+        return {(*kind, space) for kind in kinds for space in spaces} | {(*kind, shop) for kind in _ALSO}
+
+    def _unexpected(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
+        shop = self.expected.settings.namespace.name
+        own = {self._keeper, Reference("v1", "Secret", shop, applyset.parent_name(self.expected.settings.stack))}
+        for reference, live in found.items():
+            if reference in self.expected.objects or reference in own or is_made_for_others(live) or release_of(live):
+                continue
+            ours = self._is_ours(reference, live)
+            writers = [one for one in fields.writers(live) if one.subresource == ""]
+            maker = writers[-1] if writers else None
+            if not ours and (
+                reference.namespace != shop or (maker is not None and is_controller(maker, self.controllers))
+            ):
+                continue
+            pruned = ours and self.expected.way is Way.APPLY_SET
+            mend = self._up() if pruned else self._kubectl("delete", reference.argument, reference)
+            text = "no longer declared" if ours else "not declared"
+            yield self._finding(Kind.UNEXPECTED, reference, (), live=text, writer=maker, mend=mend)
+
+    def _is_ours(self, reference: Reference, live: Mapping[str, Any]) -> bool:
+        """Whether an earlier `up` of this stack has made the object."""
+        labels = live["metadata"].get("labels") or {}
+        shop = self.expected.settings.namespace.name
+        if self.expected.way is Way.APPLY_SET:
+            stack = self.expected.settings.stack
+            return bool(labels.get(applyset.PART_OF) == applyset.set_id(stack, reference.namespace or shop))
+        by_pulumi = any(one.operation == "Apply" and _PULUMI.fullmatch(one.manager) for one in fields.writers(live))
+        # Another project of Pulumi may have objects of its own in the cluster.
+        return by_pulumi and (bool(reference.namespace) or labels.get("project") == shop)
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def _up(self) -> str:
+        target = self.expected.target
+        context = f" --context {shlex.quote(target.kubectl.context)}" if target.kubectl.context else ""
+        # Pulumi compares with its state; only a refresh tells it what is live.
+        refresh = " --refresh" if self.expected.way is Way.PULUMI else ""
+        return f"cloudmart up --stack {self.expected.settings.stack}{context}{refresh}"
+
+    def _kubectl(self, verb: str, what: str, reference: Reference, *more: str) -> str:
+        where = [f"--namespace={reference.namespace}"] if reference.namespace else []
+        return shlex.join([*self.expected.target.kubectl.command, *verb.split(), what, *where, *more])
+
+
+def _tried(api: Api, place: str, manager: str, body: Mapping[str, Any]) -> Answer:
+    query = f"dryRun=All&force=true&fieldManager={manager}"
+    return api.request("PATCH", f"{place}?{query}", body, content_type="application/apply-patch+yaml")
+
+
+def _content(item: Mapping[str, Any]) -> dict[str, Any]:
+    """What people declare: neither status nor the API server's own bookkeeping."""
+    metadata = {key: value for key, value in item["metadata"].items() if key not in _BOOKKEEPING}
+    return {key: value for key, value in item.items() if key != "status"} | {"metadata": metadata}
+
+
+def _copy(live: Mapping[str, Any], into: dict[str, Any], place: Sequence[str | int]) -> None:
+    """Puts the live value in place of a declared one, or takes that away where there is none."""
+    *above, last = place
+    here: Any = into
+    for part in above:
+        here = fields.value_at(here, (part,))
+        if here is ABSENT:
+            return
+    if fields.value_at(here, (last,)) is ABSENT:
+        return
+    value = fields.value_at(live, tuple(place))
+    if value is ABSENT:
+        del here[last]
+    else:
+        here[last] = copy.deepcopy(value)
+
+
+def _paths_of(item: Any, values: set[str], place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where one of these texts stands."""
+    if isinstance(item, dict):
+        for key, value in item.items():
+            yield from _paths_of(value, values, (*place, key))
+    elif isinstance(item, list):
+        for index, value in enumerate(item):
+            yield from _paths_of(value, values, (*place, index))
+    elif isinstance(item, str) and item in values:
+        yield place
+
+
+def _shown(value: Any, place: Path, secret: bool) -> str | None:
+    if value is ABSENT:
+        return None
+    if secret or value == SECRET or any(_CONFIDENTIAL.search(part) for part in fields.names(place[-1:])):
+        return _HIDDEN
+    text = value if isinstance(value, str) else json.dumps(_censored(value), ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _censored(value: Any) -> Any:
+    """Without values that go by the name of something confidential, whoever has put them there."""
+    if isinstance(value, list):
+        return [_censored(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    named = _CONFIDENTIAL.search(str(value.get("name", "")))
+    return {
+        key: _HIDDEN
+        if isinstance(item, str) and ((named and key == "value") or _CONFIDENTIAL.search(key))
+        else _censored(item)
+        for key, item in value.items()
+    }
