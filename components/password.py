@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pulumi
 import pulumi_random as random
+from pulumi_kubernetes.core.v1 import Secret
 
 
 def generated(name: str, rotations: Mapping[str, int], opts: pulumi.ResourceOptions) -> random.RandomPassword:
@@ -26,7 +27,16 @@ def generated(name: str, rotations: Mapping[str, int], opts: pulumi.ResourceOpti
     )
 
 
-def checksum_of(password: random.RandomPassword) -> pulumi.Output[str]:
-    """Changes with a password, and gives nothing of it away."""
+def checksum_of(password: random.RandomPassword, secret: Secret | None = None) -> pulumi.Output[str]:
+    """Changes with a password, and gives nothing of it away.
+
+    What takes it waits for `secret`, where the password stands: pods that started before that had changed would have
+    the old password for good. None for what waits for the Secret anyway.
+    """
+
+    def digest(known: list[str]) -> str:
+        return hashlib.sha256(known[0].encode()).hexdigest()
+
     # A digest of 190 random bits gives nothing away, and it has to stand in plain in the consumers' pod templates.
-    return pulumi.Output.unsecret(password.result.apply(lambda p: hashlib.sha256(p.encode()).hexdigest()))
+    waited = [secret.id] if secret is not None else []
+    return pulumi.Output.unsecret(pulumi.Output.all(password.result, *waited).apply(digest))

@@ -80,7 +80,7 @@ tcp-keepalive 60
         name, settings = self._name, self._settings
         password = self._generated(PASSWORD)
         secret = self._secret(password.result)
-        checksum = checksum_of(password)
+        checksum = checksum_of(password, secret)
         self.connection = replace(self.connection, checksum=checksum)
         scrapers, home = self._args.scrapers, self._args.home
         policies = [

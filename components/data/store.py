@@ -234,7 +234,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
         name, settings = self._name, self._settings
         password = self._generated(PASSWORD)
         secret = self._secret(password.result)
-        checksum = checksum_of(password)
+        checksum = checksum_of(password, secret)
         self.connection = replace(self.connection, checksum=checksum)
 
         files = self._files()
@@ -326,7 +326,6 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
         found = {}
         for caller in self._args.callers:
             password = self._generated(f"{caller.name}-{PASSWORD}")
-            self._checksums[caller.name] = checksum_of(password)
             name = credentials_name(self._name, caller.name)
             found[caller.name] = Secret(
                 name,
@@ -335,6 +334,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
                 string_data={"username": caller.name, PASSWORD_KEY: password.result},
                 opts=self._child,
             )
+            self._checksums[caller.name] = checksum_of(password, found[caller.name])
         return found
 
     def _client_service(self, selector: Mapping[str, str]) -> Service:
