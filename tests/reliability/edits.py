@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from random import Random
 from typing import Any
 
@@ -62,6 +63,13 @@ def edit(found: Json, random: Random) -> list[str]:
     return done
 
 
+def edited(found: Json, random: Random) -> Json:
+    """A copy with edits."""
+    another = copy.deepcopy(found)
+    edit(another, random)
+    return another
+
+
 def _add(services: Json, name: str, random: Random) -> None:
     service: Json = {
         "description": name,
@@ -80,7 +88,7 @@ def _needs(services: Json, name: str, random: Random) -> list[str]:
 
 
 def _scale(service: Json, random: Random) -> None:
-    service["replicas"] = random.randint(1, 3)
+    service["replicas"] = random.randint(1, 2)  # each replica of a rollout takes five seconds
     service.pop("autoscaling", None)
     if random.random() < 0.5:
         service["autoscaling"] = {"min": service["replicas"], "max": service["replicas"] + 3, "cpu": 70}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from random import Random
 
-from tests.reliability.shop import Deploying, Ended, Shop, kill, one_line
+from tests.reliability import edits
+from tests.reliability.proxy import CONTEXT, Proxy
+from tests.reliability.shop import Deploying, Ended, Shop, component, kill, one_line
 
 #: Words of which an error has one when the API server cannot be reached, or goes away in the middle of an answer.
 UNREACHABLE = (
@@ -26,15 +29,12 @@ UNREACHABLE = (
 )
 
 
-def mend(shop: Shop, ended: Ended | None, *words: str) -> str:
+def mend(shop: Shop, ended: Ended, *words: str) -> str:
     """The next `up` goes through and the shop is as declared. What the disturbed one said of its cause, in short."""
-    if ended is not None and ended.code > 0:
-        one_line(ended.error, *words)
+    said = f'"{one_line(ended.error, words)}"' if ended.code > 0 else "went through"
     shop.up()
     shop.look()
-    if ended is None or ended.code < 0:
-        return ""
-    return "went through" if ended.code == 0 else "failed and named it"
+    return said
 
 
 def killed(shop: Shop, random: Random) -> str:
@@ -45,8 +45,8 @@ def killed(shop: Shop, random: Random) -> str:
     run.kill(group=random.random() < 0.5)
     ended = run.wait()
     mend(shop, ended)
-    run.settle()
-    shop.look()
+    if run.settle():
+        shop.look()
     return "over before" if ended.code == 0 else f"in the {_third(point / shop.usual)} third"
 
 
@@ -60,6 +60,53 @@ def component_killed(shop: Shop, random: Random, name: str) -> str:
         time.sleep(random.uniform(0, 2))
         again()
     return mend(shop, run.wait(), *UNREACHABLE)
+
+
+def proxied(shop: Shop, random: Random, *what: str) -> str:
+    """The API server through a proxy that spoils a part of the answers; the next `up` goes without it."""
+    shop.begin(random)
+    proxy = Proxy(shop.cluster, random, what, share=random.choice((0.02, 0.05, 0.2)))
+    with proxy.serving():
+        kubeconfig = proxy.kubeconfig(shop.cluster.directory / "proxy.kubeconfig")
+        run = shop.start("--context", CONTEXT, environment={"KUBECONFIG": str(kubeconfig)})
+        ended = run.wait()
+    said = mend(shop, ended, "said by the proxy", "too many requests", *UNREACHABLE)
+    return said if proxy.met else "met nothing"
+
+
+def twice(shop: Shop, random: Random) -> str:
+    """Two at once, the second a little later; now and then it deploys another state of the catalog."""
+    shop.begin(random)
+    other = shop.with_catalog(edits.edited(shop.catalog, random) if random.random() < 0.5 else shop.catalog)
+    first = shop.start()
+    time.sleep(random.uniform(0, shop.usual / 2))
+    # From another checkout, for which this cluster is one of a kubeconfig.
+    kubeconfig = {"KUBECONFIG": str(shop.cluster.kubeconfig)}
+    second = shop.start("--context", f"kwok-{shop.cluster.name}", environment=kubeconfig, root=other)
+    ended = [first.wait(), second.wait()]
+    words = ("conflict", "already exists", "not found", "modified", "another", "not available")
+    for one in ended:
+        if one.code > 0:
+            one_line(one.error, words)
+    return mend(shop, max(ended, key=lambda one: one.code), *words)
+
+
+def full_disk(shop: Shop, random: Random) -> str:
+    """No file can be written any more: by the deploying process and its kubectl, or by the cluster's etcd."""
+    shop.begin(random)
+    if random.random() < 0.5:
+        ended = shop.start(file_bytes=random.choice((0, 4096))).wait()
+        return "process: " + mend(shop, ended, "file too large", "no space")
+    run = shop.start()
+    sleep(run, random.uniform(0, shop.usual))
+    etcd = component(shop.cluster, "etcd")
+    assert etcd is not None
+    resource.prlimit(etcd.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    ended = run.wait()
+    # Whoever has made room again starts what has stopped; here the etcd that still runs is the full disk.
+    if etcd.is_running():
+        etcd.kill()
+    return "etcd: " + mend(shop, ended, *UNREACHABLE)
 
 
 def sleep(run: Deploying, seconds: float) -> float:

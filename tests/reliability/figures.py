@@ -45,7 +45,8 @@ class Row:
 
 def machine() -> str:
     """This machine, as far as it matters; no name of it."""
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{platform.system()} {platform.machine()}, {cores} cores"
 
 
 def write(page: Path, part: str, row: Row, command: str) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -23,13 +24,11 @@ import yaml
 
 from cloudmart.cluster import toolchain
 from cloudmart.cluster.kubectl import Kubectl
-from cloudmart.cluster.live import Reference, listing
+from cloudmart.cluster.live import Reference
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import applyset
-from cloudmart.deploy.kinds import scopes
 from cloudmart.preview.recorder import record
 from cloudmart.preview.render import manifests
-from cloudmart.settings import load
 from tests.conftest import Project, copy_project
 from tests.reliability import edits
 
@@ -37,15 +36,22 @@ Json = Any
 
 SPACE = "cloudmart"
 STACK = "dev"
-#: What a run may leave behind of each kind; all that our program makes, whether this catalog has one or not.
-_KINDS = {
-    "v1": ("ServiceAccount", "ConfigMap", "Secret", "Service", "ResourceQuota", "LimitRange", "PersistentVolumeClaim"),
-    "apps/v1": ("Deployment", "StatefulSet", "ReplicaSet"),
-    "autoscaling/v2": ("HorizontalPodAutoscaler",),
-    "policy/v1": ("PodDisruptionBudget",),
-    "networking.k8s.io/v1": ("NetworkPolicy",),
+#: What a run may leave behind: all kinds that our program makes, whether this catalog has one or not; and claims.
+_SCOPES = {
+    **{
+        ("v1", kind): True
+        for kind in ("ServiceAccount", "ConfigMap", "Secret", "Service", "ResourceQuota", "LimitRange")
+    },
+    ("v1", "PersistentVolumeClaim"): True,
+    ("apps/v1", "Deployment"): True,
+    ("apps/v1", "StatefulSet"): True,
+    ("apps/v1", "ReplicaSet"): True,
+    ("autoscaling/v2", "HorizontalPodAutoscaler"): True,
+    ("policy/v1", "PodDisruptionBudget"): True,
+    ("networking.k8s.io/v1", "NetworkPolicy"): True,
+    ("scheduling.k8s.io/v1", "PriorityClass"): False,
+    ("v1", "Namespace"): False,
 }
-_CLUSTER_WIDE = {"scheduling.k8s.io/v1": ("PriorityClass",)}
 #: What every namespace has of itself, and the bookkeeping of the way without the CLI.
 _OWN = {"ServiceAccount default", "ConfigMap kube-root-ca.crt"}
 _BOOKKEEPING = {f"Secret {SPACE}-{STACK}", f"Secret {SPACE}-{STACK}-generated"}
@@ -114,12 +120,14 @@ class Deploying:
         assert code is not None
         return Ended(code=code, said=b"".join(parts).decode(errors="replace"), seconds=time.monotonic() - self.started)
 
-    def settle(self) -> None:
-        """Until what it started is over as well: a kubectl outlives the one that started it."""
-        deadline = time.monotonic() + 120
+    def settle(self) -> bool:
+        """Until what it started is over as well: a kubectl outlives the one that started it. Whether any had to."""
+        deadline, waited = time.monotonic() + 120, False
         while any(_in_group(process, self.pid) for process in psutil.process_iter()):
             assert time.monotonic() < deadline, "something that a killed run started does not end"
+            waited = True
             time.sleep(0.05)
+        return waited
 
 
 def _in_group(process: psutil.Process, group: int) -> bool:
@@ -163,6 +171,8 @@ class Shop:
     catalog: Json = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     claims: dict[str, str] = field(default_factory=dict)
+    #: Whether the last run ended as it has to; after another kind of end the next begins from nothing.
+    sound: bool = False
     #: How long an undisturbed run took last, in seconds.
     usual: float = 4.0
 
@@ -178,8 +188,14 @@ class Shop:
     def declare(self, catalog: Json) -> None:
         """Writes the catalog, and a stack that adds nothing to it."""
         self.catalog = catalog
-        (self.project.root / "catalog.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))
-        (self.project.root / f"Pulumi.{STACK}.yaml").write_text("config: {}\n")
+        _write(self.project.root, catalog)
+
+    def with_catalog(self, catalog: Json) -> Path:
+        """Another checkout beside this one, of another state of the catalog, for the same cluster."""
+        other = copy_project(self.project.root.with_name(f"{self.project.root.name}-other"), program=False).root
+        shutil.rmtree(other / ".local", ignore_errors=True)
+        _write(other, catalog)
+        return other
 
     def start(
         self, *more: str, environment: Mapping[str, str] | None = None, file_bytes: int = -1, root: Path | None = None
@@ -201,12 +217,16 @@ class Shop:
 
     def begin(self, random: Random) -> None:
         """What a run starts from: mostly the last one's shop with an edited catalog, now and then nothing at all."""
-        if not self.catalog or random.random() < 0.1:
+        from_nothing = random.random() < 0.1
+        if not self.cluster.is_running():
+            self.cluster.start(lambda _: None)
+        if not self.sound or from_nothing:
             self.empty()
             self.declare(edits.catalog(random))
         else:
             edits.edit(self.catalog, random)
             self.declare(self.catalog)
+        self.sound = False
 
     def empty(self) -> None:
         """Takes everything away, data and passwords too."""
@@ -234,25 +254,19 @@ class Shop:
                 problems.append(f"orphan: {reference.label}")
         problems += self._duplicates(live) + self._kept(live)
         assert not problems, "\n".join(problems)
+        self.sound = True
 
     def _declared(self) -> dict[Reference, Json]:
         recording = record(STACK, self.project.root)
-        placed = scopes(recording, self.kubectl)
-        space = load(STACK, self.project.root).namespace.name
-        items = [applyset.placed(manifest.object, space, placed) for manifest in manifests(recording)]
+        items = [applyset.placed(manifest.object, SPACE, _SCOPES) for manifest in manifests(recording)]
         return {Reference.to(item): item for item in items}
 
     def _live(self) -> dict[Reference, Json]:
-        places = [(version, kind, SPACE) for version, kinds in _KINDS.items() for kind in kinds]
-        places += [(version, kind, "") for version, kinds in _CLUSTER_WIDE.items() for kind in kinds]
-        places.append(("v1", "Namespace", ""))
-        found = listing(self.kubectl, places)
-        return {
-            reference: item
-            for reference, item in found.items()
-            # Of what is cluster-wide, only ours.
-            if reference.namespace or (item["metadata"].get("labels") or {}).get("project") == SPACE
-        }
+        found: list[Json] = []
+        for where in ((True, f"--namespace={SPACE}"), (False, f"--selector=project={SPACE}")):
+            kinds = ",".join(_argument(*kind) for kind, namespaced in _SCOPES.items() if namespaced is where[0])
+            found += self.kubectl.json("get", kinds, where[1], timeout=60)["items"]
+        return {Reference.to(item): item for item in found}
 
     @staticmethod
     def _duplicates(live: Mapping[Reference, Json]) -> list[str]:
@@ -305,6 +319,16 @@ class Shop:
         return problems
 
 
+def _write(root: Path, catalog: Json) -> None:
+    (root / "catalog.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))
+    (root / f"Pulumi.{STACK}.yaml").write_text("config: {}\n")
+
+
+def _argument(api_version: str, kind: str) -> str:
+    group, _, version = api_version.rpartition("/")
+    return f"{kind}.{version}.{group}"
+
+
 def differences(wanted: Json, found: Json, path: str = "") -> Iterator[str]:
     """Where an object is not as declared: what is declared must be there, what else is there is others' business.
 
@@ -333,12 +357,14 @@ def differences(wanted: Json, found: Json, path: str = "") -> Iterator[str]:
         yield f"{path}: differs"
 
 
-def one_line(error: str, *words: str) -> None:
-    """Fails unless an error is one line without a traceback that has one of these words."""
+def one_line(error: str, words: Sequence[str]) -> str:
+    """Fails unless an error is one line without a traceback that has one of these words; the first that it has."""
     assert "Traceback" not in error, error
     assert error, "failed without a word"
     assert len(error.splitlines()) == 1, f"more than a line: {error}"
-    assert any(word.lower() in error.lower() for word in words), f"none of {words} is in: {error}"
+    found = [word for word in words if word.lower() in error.lower()]
+    assert found, f"none of {words} is in: {error}"
+    return found[0]
 
 
 # --- the control plane -----------------------------------------------------------------------------------------------

@@ -50,3 +50,24 @@ def test_killed_etcd(many: Many, shop: Shop) -> None:
         WAY,
         lambda seed: faults.component_killed(shop, Random(seed), "etcd"),
     )
+
+
+def test_cut_connections(many: Many, shop: Shop) -> None:
+    what = "watches and other answers of the API server cut off, by a proxy"
+    many(PART, what, WAY, lambda seed: faults.proxied(shop, Random(seed), "cut"))
+
+
+def test_refusing_proxy(many: Many, shop: Shop) -> None:
+    what = "429, 500 and slow answers (up to 3 s) from a proxy in front of the API server"
+    many(PART, what, WAY, lambda seed: faults.proxied(shop, Random(seed), "429", "500", "slow"))
+
+
+def test_two_at_once(many: Many, shop: Shop) -> None:
+    many(
+        PART, "two `up` at once, of the same or of another catalog", WAY, lambda seed: faults.twice(shop, Random(seed))
+    )
+
+
+def test_full_disk(many: Many, shop: Shop) -> None:
+    what = "no file can be written (limit of file sizes): by `up` and its kubectl, or by etcd from a random point on"
+    many(PART, what, WAY, lambda seed: faults.full_disk(shop, Random(seed)))
