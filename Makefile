@@ -6,10 +6,11 @@ CONTEXT ?=
 RUNS ?= 200
 SEED ?= 1
 ONLY ?=
+OUT ?= .local/sbom.json
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down preview test e2e reliability check bench lock
+.PHONY: help setup up down preview test e2e reliability check bench lock sbom audit
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,3 +64,13 @@ lock: setup ## pin the dependencies anew, from pyproject.toml
 		--no-emit-find-links --no-header pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --no-header --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+
+# Without serial number and time stamp: the same lock makes the same file.
+sbom: setup ## the bill of materials of what CloudMart runs with, as CycloneDX, in OUT (.local/sbom.json)
+	@mkdir -p $(dir $(OUT))
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible \
+		--of JSON --output-file $(OUT)
+	@echo "$(OUT): $$($(BIN)/python -c 'import json, sys; print(len(json.load(open(sys.argv[1]))["components"]))' $(OUT)) components" >&2
+
+audit: setup ## ask which locked dependencies have known vulnerabilities; needs the internet
+	@.ci/audit
