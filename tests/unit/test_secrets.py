@@ -1,0 +1,229 @@
+"""Secrets as the settings, the list and the command see them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from click.testing import CliRunner
+
+from cloudmart.cli import cli
+from cloudmart.errors import UserError
+from cloudmart.preview.recorder import SECRET, Generated, Recorded, Recording
+from cloudmart.secrets import report, rotation
+from cloudmart.secrets.inventory import Source, inventory
+from cloudmart.settings import load
+from tests.conftest import ROOT, Project
+from tests.leaks import held
+
+SENTINEL = "cloudmart-generated.redis-password.01234567.result."
+CONFIGURED = "cloudmart-config.cloudmart-kafkaPassword.89abcdef.value."
+
+
+def recorded(kind: str, name: str, **inputs: Any) -> Recorded:
+    """An object of the namespace `shop`."""
+    metadata = {"name": name, "namespace": "shop"}
+    return Recorded(
+        urn=f"urn:pulumi:dev::shop::kubernetes:x/v1:{kind}::{name}",
+        type=f"kubernetes:x/v1:{kind}",
+        name=name,
+        inputs={"apiVersion": "x/v1", "kind": kind, "metadata": metadata, **inputs},
+        parent="",
+        custom=True,
+        secrets={("stringData", key): value for key, value in inputs.pop("secrets", {}).items()},
+    )
+
+
+def holder(name: str, values: Mapping[str, str]) -> Recorded:
+    """A Secret with these values."""
+    return recorded("Secret", name, stringData=dict.fromkeys(values, SECRET), secrets=dict(values))
+
+
+def pods(kind: str, name: str, spec: Mapping[str, Any]) -> Recorded:
+    """A workload of such pods."""
+    return recorded(kind, name, spec={"template": {"spec": spec}})
+
+
+def recording(*resources: Recorded) -> Recording:
+    """One with a generated and a configured value."""
+    generated = {
+        SENTINEL: Generated(sentinel=SENTINEL, source="random", name="redis-password", property="result"),
+        CONFIGURED: Generated(sentinel=CONFIGURED, source="config", name="cloudmart:kafkaPassword", property="value"),
+    }
+    return Recording(project="shop", stack="dev", root=ROOT, resources=list(resources), outputs={}, generated=generated)
+
+
+@pytest.mark.parametrize(
+    ("rotations", "message"),
+    [
+        ({"redis-pasword": 1}, "found 'redis-pasword' (did you mean 'redis-password'?); allowed, of the passwords"),
+        ({"redis-password": 0}, "found 0; allowed: greater than or equal to 1"),
+        ({"redis-password": True}, "found true"),
+        ({"redis-password": "2"}, "found '2'"),
+    ],
+)
+def test_a_rotation_that_means_nothing_is_refused_where_it_stands(
+    project: Project, rotations: dict[str, Any], message: str
+) -> None:
+    project.config("dev", lambda config: config.update({"cloudmart:secrets": {"rotations": rotations}}))
+    with pytest.raises(UserError) as caught:
+        load("dev", project.root)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("Pulumi.dev.yaml:")
+    assert f"secrets.rotations.{next(iter(rotations))}: " in line
+    assert message in line
+
+
+def test_rotations_of_a_store_that_runs_in_another_way_for_once_are_no_error(project: Project) -> None:
+    rotations = {"postgres-user-service-password": 2, "postgres-superuser-password": 1, "grafana-admin": 3}
+    project.config("dev", lambda config: config.update({"cloudmart:secrets": {"rotations": rotations}}))
+    assert dict(load("dev", project.root).secrets.rotations) == rotations
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "redis", "key": "password"}}}]}]},
+        {"initContainers": [{"envFrom": [{"secretRef": {"name": "redis"}}]}]},
+        {"volumes": [{"name": "v", "secret": {"secretName": "redis"}}]},
+        {"volumes": [{"secret": {"secretName": "redis", "items": [{"key": "password", "path": "p"}]}}]},
+        {"volumes": [{"projected": {"sources": [{"secret": {"name": "redis"}}]}}]},
+        {"imagePullSecrets": [{"name": "redis"}]},
+    ],
+)
+def test_every_way_in_which_a_pod_reads_a_secret_is_found(spec: dict[str, Any]) -> None:
+    found = inventory(
+        recording(holder("redis", {"password": SENTINEL}), pods("Deployment", "reader", spec)), load("dev", ROOT)
+    )
+    assert [(one.name, one.secret, one.keys) for one in found] == [("redis-password", "shop/redis", ("password",))]
+    (reader,) = found[0].consumers
+    assert (reader.label, reader.pods, reader.follows) == ("Deployment shop/reader", True, False)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "redis", "key": "username"}}}]}]},
+        {"containers": [{"env": [{"valueFrom": {"configMapKeyRef": {"name": "redis", "key": "password"}}}]}]},
+        {"volumes": [{"name": "redis", "configMap": {"name": "redis"}}]},
+        {"serviceAccountName": "redis"},
+    ],
+)
+def test_what_only_looks_like_reading_a_secret_is_not(spec: dict[str, Any]) -> None:
+    found = inventory(
+        recording(holder("redis", {"password": SENTINEL}), pods("Deployment", "reader", spec)), load("dev", ROOT)
+    )
+    assert found[0].consumers == ()
+
+
+def test_what_the_program_does_not_make_is_listed_as_from_elsewhere() -> None:
+    found = inventory(
+        recording(
+            holder("kafka", {"file": f"x={CONFIGURED}\n", "password": CONFIGURED}),
+            recorded("ObjectStore", "backup", spec={"s3Credentials": {"accessKeyId": {"name": "keys", "key": "ID"}}}),
+            recorded("Gateway", "entrance", spec={"certificateRefs": [{"kind": "Secret", "name": "certificate"}]}),
+        ),
+        load("dev", ROOT),
+    )
+    assert [(one.name, one.source, one.keys, one.rotation) for one in found] == [
+        ("cloudmart:kafkaPassword", Source.CONFIGURATION, ("file", "password"), None),
+        ("keys", Source.ELSEWHERE, ("ID",), None),
+        ("certificate", Source.ELSEWHERE, (), None),
+    ]
+
+
+def test_the_list_shows_ages_and_readers_and_no_value() -> None:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    reader = {"containers": [{"envFrom": [{"secretRef": {"name": "redis"}}]}]}
+    found = inventory(
+        recording(holder("redis", {"password": SENTINEL}), pods("Deployment", "reader", reader)), load("dev", ROOT)
+    )
+    made = {"redis-password": now - timedelta(days=3, hours=2)}
+    (row,) = report.document("dev", found, made, now).tables[0].rows
+    assert row == [
+        "redis-password", "generated", "shop/redis (password)", "0", "3d", "Deployment reader*"
+    ]  # fmt: skip
+    (one,) = report.data("dev", found, made, now)["secrets"]
+    assert one["ageSeconds"] == 3 * 86400 + 2 * 3600
+    assert one["consumers"] == [{"object": "Deployment shop/reader", "follows": False}]
+    assert SENTINEL not in json.dumps(one)
+
+
+def test_a_plan_names_what_restarts_by_itself_what_does_not_and_counts_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    import hashlib
+
+    digest = {"checksum/redis": hashlib.sha256(SENTINEL.encode()).hexdigest()}
+    reader = {"containers": [{"envFrom": [{"secretRef": {"name": "redis"}}]}]}
+    told = recorded("Deployment", "told", spec={"template": {"metadata": {"annotations": digest}, "spec": reader}})
+    found = recording(holder("redis", {"password": SENTINEL}), told, pods("Deployment", "by-hand", reader))
+    monkeypatch.setattr(rotation, "record", lambda *_: found)
+    planned = rotation.plan("dev", ROOT, "redis-password")
+    assert planned.change == (("secrets", "rotations", "redis-password"), 1)
+    assert planned.restarted == ("Deployment shop/told",)
+    assert planned.left == ("Deployment shop/by-hand",)
+    text = "\n".join(rotation.lines(planned))
+    assert "restarts: Deployment shop/told\n" in text
+    assert "keeps the old one until somebody restarts it: Deployment shop/by-hand" in text
+    assert "redis restarts, and its one pod is away" in text
+
+
+def test_each_rotation_counts_up_in_the_stacks_file_and_leaves_the_rest_as_it_is(project: Project) -> None:
+    file = project.root / "Pulumi.dev.yaml"
+    before = (ROOT / "Pulumi.dev.yaml").read_text()
+    planned = rotation.Plan(
+        stack="dev", name="redis-password", rotation=1, updated=(), restarted=(), taken_up=(), left=(), interruption=""
+    )
+    rotation.write(planned, project.root)
+    added = "  cloudmart:secrets:\n    rotations: {redis-password: 1}\n"
+    assert file.read_text() == before + added
+    assert load("dev", project.root).secrets.rotations == {"redis-password": 1}
+
+
+def test_a_rotation_of_nothing_that_is_there_is_refused(project: Project) -> None:
+    root = str(project.root)
+    ended = CliRunner().invoke(cli, ["secrets", "rotate", "redis", "--stack", "dev", "--yes", "--root", root])
+    assert isinstance(ended.exception, UserError)
+    assert str(ended.exception) == (
+        "stack dev: found no generated password 'redis'; allowed: postgres-password, postgres-superuser-password, "
+        "redis-password, kafka-password"
+    )
+
+
+def test_without_a_terminal_nothing_is_rotated_unless_it_is_meant(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotation, "record", lambda *_: recording(holder("redis", {"password": SENTINEL})))
+    before = (project.root / "Pulumi.dev.yaml").read_text()
+    root = str(project.root)
+    ended = CliRunner().invoke(cli, ["secrets", "rotate", "redis-password", "--stack", "dev", "--root", root])
+    assert "found no terminal to ask at; allowed: --yes" in str(ended.exception)
+    assert "makes anew: RandomPassword redis-password, rotation 1" in ended.stdout
+    assert (project.root / "Pulumi.dev.yaml").read_text() == before
+    ended = CliRunner().invoke(
+        cli, ["secrets", "rotate", "redis-password", "--stack", "dev", "--root", root, "--yes", "--write-only"]
+    )
+    assert ended.exit_code == 0
+    assert load("dev", Path(root)).secrets.rotations == {"redis-password": 1}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "x {}".format,
+        lambda value: quote(f"?p={value}&"),
+        lambda value: json.dumps({"p": value}),
+        lambda value: value.encode().hex(),
+        *(lambda value, n=n: base64.b64encode(b"-" * n + value.encode() + b"\n").decode() for n in range(3)),
+        lambda value: base64.urlsafe_b64encode(json.dumps({"data": value}).encode()).decode(),
+    ],
+)
+def test_the_search_for_leaks_finds_a_value_in_every_form(written: Any) -> None:
+    value = "h2Z9wq0Jk4Lm7Nb5Vc3Xs1Ad8Fg6Pz0Q"
+    assert held([value], written(value)) == ["h2Z…"]
+    assert held([value], written(value[::-1])) == []
