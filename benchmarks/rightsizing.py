@@ -27,7 +27,7 @@ from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.load import DAY, Driver, Point, Profile, Timeline
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import applyset, kinds
-from cloudmart.deploy.up import wait_until_available
+from cloudmart.deploy.rollout import wait_until_available
 from cloudmart.finops import prices
 from cloudmart.finops.estimate import estimate
 from cloudmart.finops.rightsize import Sample, Usage, from_run, monthly, recommend, simulate

@@ -10,7 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cloudmart.deploy.up import Deployed, workloads
+from cloudmart.deploy.rollout import workloads
+from cloudmart.deploy.up import Deployed
 from cloudmart.finops import prices
 from cloudmart.finops.estimate import Range, of_stack
 

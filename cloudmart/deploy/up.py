@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,13 @@ from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import applyset, kinds
 from cloudmart.deploy.engine import Engine, NoCli, find_cli
+from cloudmart.deploy.rollout import wait_until_available
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Recording, record
 from cloudmart.settings import Settings, load
 from cloudmart.settings.gateway import ServiceType
 
 Progress = Callable[[str], None]
-
-#: How long the workloads may take, in seconds; beyond a Deployment's own progress deadline of five minutes.
-_READY_SECONDS = 330
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,50 +227,3 @@ def _engine(
     overrides: Mapping[str, Mapping[str, Any]],
 ) -> Engine:
     return Engine(cli=cli, root=root, stack=settings.stack, kubeconfig=target.kubectl.kubeconfig, overrides=overrides)
-
-
-def workloads(recording: Recording) -> Iterable[tuple[str, str, str]]:
-    """Kind, namespace and name of every Deployment and StatefulSet that was recorded."""
-    for resource in recording.resources:
-        if resource.is_kubernetes_object and resource.kind in ("Deployment", "StatefulSet"):
-            yield resource.kind, str(resource.namespace), str(resource.object_name)
-
-
-def wait_until_available(recording: Recording, kubectl: Kubectl, progress: Progress) -> None:
-    """Waits for each workload's rollout, and says which pod is why when one does not finish in time."""
-    deadline = time.monotonic() + float(os.environ.get("CLOUDMART_READY_SECONDS", _READY_SECONDS))
-    waiting = list(workloads(recording))
-    progress(f"waiting for {len(waiting)} workloads to be available")
-    for kind, namespace, name in waiting:
-        seconds = max(deadline - time.monotonic(), 1)
-        said: list[str] = []
-        done = kubectl.follow(
-            "rollout",
-            "status",
-            f"{kind.lower()}/{name}",
-            f"--namespace={namespace}",
-            f"--timeout={seconds:.0f}s",
-            line=said.append,
-            timeout=seconds,
-        )
-        if not done:
-            reasons = list(_reasons(kubectl, namespace, name)) or said[-1:]
-            raise UserError(f"{kind} {namespace}/{name} is not available: {'; '.join(reasons)}")
-        progress(f"available {kind} {name}")
-
-
-def _reasons(kubectl: Kubectl, namespace: str, app: str) -> Iterator[str]:
-    """Why pods of an application are not ready, as the scheduler and the kubelet say it."""
-    for pod in kubectl.json("get", "pods", f"--namespace={namespace}", f"--selector=app={app}")["items"]:
-        status, name = pod.get("status", {}), pod["metadata"]["name"]
-        for condition in status.get("conditions", []):
-            if condition["type"] == "PodScheduled" and condition["status"] != "True":
-                yield f"pod {name} is not scheduled: {condition.get('message', condition.get('reason', ''))}"
-        for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
-            waiting = container.get("state", {}).get("waiting")
-            if waiting:
-                yield f"pod {name}, container {container['name']}: {waiting.get('reason')} {waiting.get('message', '')}"
-    for replica_set in kubectl.json("get", "replicasets", f"--namespace={namespace}", f"--selector=app={app}")["items"]:
-        for condition in replica_set.get("status", {}).get("conditions", []):
-            if condition["type"] == "ReplicaFailure":
-                yield str(condition.get("message", condition.get("reason", "")))

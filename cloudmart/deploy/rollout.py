@@ -1,0 +1,170 @@
+"""Waits until what was deployed is available, and says why it is not: which pod, which container, what helps."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cloudmart.cluster.kubectl import Kubectl, KubectlError
+from cloudmart.errors import UserError
+from cloudmart.preview.recorder import Recording
+
+Progress = Callable[[str], None]
+Json = Mapping[str, Any]
+
+#: How long the workloads may take, in seconds; beyond a Deployment's own progress deadline of five minutes.
+_READY_SECONDS = 330.0
+#: After so many seconds it is told what a workload waits for; it may be nothing to worry about.
+_TELL_SECONDS = 15.0
+#: What says of itself that it has only just begun.
+_STARTING = {"ContainerCreating", "PodInitializing"}
+#: How often in a row the API server may fail to answer before that is the error.
+_LOST_ANSWERS = 3
+
+
+def workloads(recording: Recording) -> Iterable[tuple[str, str, str]]:
+    """Kind, namespace and name of every Deployment and StatefulSet that was recorded."""
+    for resource in recording.resources:
+        if resource.is_kubernetes_object and resource.kind in ("Deployment", "StatefulSet"):
+            yield resource.kind, str(resource.namespace), str(resource.object_name)
+
+
+def wait_until_available(recording: Recording, kubectl: Kubectl, progress: Progress) -> None:
+    """Waits for each workload's rollout; all have the same deadline, ``CLOUDMART_READY_SECONDS`` (330) from now.
+
+    What one waits for is told on the way. Raises ``UserError`` with a line for each workload that is not available
+    by then, or that has given up before: the pod, the reason, the cure, and whether the version before still serves.
+    """
+    seconds = float(os.environ.get("CLOUDMART_READY_SECONDS", _READY_SECONDS))
+    deadline = time.monotonic() + seconds
+    waiting = list(workloads(recording))
+    progress(f"waiting for {len(waiting)} workloads to be available")
+    failed = []
+    for kind, namespace, name in waiting:
+        why = _waited(kubectl, (kind, namespace, name), deadline, progress)
+        if why is None:
+            progress(f"available {kind} {name}")
+        else:
+            failed.append(
+                f"{kind} {namespace}/{name} is not available ({why}): {_told(kubectl, kind, namespace, name)}"
+            )
+    if failed:
+        raise UserError("\n".join(failed))
+
+
+def _waited(kubectl: Kubectl, workload: tuple[str, str, str], deadline: float, progress: Progress) -> str | None:
+    """None when the rollout is complete; else what kubectl said in the end."""
+    kind, namespace, name = workload
+    told: set[str] = set()
+    lost = 0
+    while True:
+        seconds = max(1.0, min(_TELL_SECONDS, deadline - time.monotonic()))
+        lines: list[str] = []
+        arguments = (f"{kind.lower()}/{name}", f"--namespace={namespace}", f"--timeout={seconds:.0f}s")
+        if kubectl.follow("rollout", "status", *arguments, line=lines.append, timeout=seconds):
+            return None
+        said = (lines or ["kubectl said nothing"])[-1].removeprefix("error: ")
+        if "timed out" in said:
+            lost = 0
+        elif "progress deadline" in said:
+            return said
+        else:
+            # A watch that was cut off, an API server that starts again.
+            lost += 1
+            if lost == _LOST_ANSWERS:
+                raise KubectlError(f"waiting for {kind} {namespace}/{name}: {said}")
+            time.sleep(1)
+            continue
+        if time.monotonic() >= deadline:
+            return "no time left"
+        for reason in _reasons(kubectl, kind, namespace, name):
+            if reason not in told:
+                told.add(reason)
+                progress(f"{kind} {name} waits: {reason}")
+
+
+def _told(kubectl: Kubectl, kind: str, namespace: str, name: str) -> str:
+    """Everything about a workload that is not available, in one line."""
+    reasons = list(_reasons(kubectl, kind, namespace, name))
+    if not reasons:
+        reasons = [f"no pod says why; `kubectl -n {namespace} describe {kind.lower()} {name}` shows its events"]
+    live = kubectl.json("get", kind.lower(), name, f"--namespace={namespace}", "--ignore-not-found") or {}
+    before = _of_before(live)
+    if before:
+        reasons.append(f"the version before goes on serving with {before} pods")
+    return "; ".join(reasons)
+
+
+def _of_before(live: Json) -> int:
+    """How many available pods are not of the newest version."""
+    status = live.get("status", {})
+    if live.get("kind") == "StatefulSet":
+        if status.get("currentRevision") == status.get("updateRevision"):
+            return 0
+        return max(0, int(status.get("availableReplicas", 0)) - int(status.get("updatedReplicas", 0)))
+    # A Deployment that takes no pod away before a new one is ready counts the old ones as available.
+    rolling = status.get("updatedReplicas", 0) < status.get("replicas", 0)
+    return int(status.get("availableReplicas", 0)) if rolling else 0
+
+
+def _reasons(kubectl: Kubectl, kind: str, namespace: str, app: str) -> Iterator[str]:
+    """Why pods of an application are not ready or not there, as scheduler, kubelet and controllers say it."""
+    listed = kubectl.json("get", "pods,replicasets", f"--namespace={namespace}", f"--selector=app={app}")["items"]
+    events = kubectl.json("get", "events", f"--namespace={namespace}", "--field-selector=type=Warning")["items"]
+    for pod in listed:
+        if pod["kind"] == "Pod" and "deletionTimestamp" not in pod["metadata"]:
+            yield from _of_pod(pod, _said_of(events, "Pod", pod["metadata"]["name"], "Unhealthy"), namespace)
+    for replica_set in listed:
+        for condition in replica_set.get("status", {}).get("conditions", []):
+            if replica_set["kind"] == "ReplicaSet" and condition["type"] == "ReplicaFailure":
+                yield _refused(condition.get("message", condition.get("reason", "")))
+    if kind == "StatefulSet" and (refused := _said_of(events, kind, app, "FailedCreate")):
+        yield _refused(refused)
+
+
+def _of_pod(pod: Json, unhealthy: str, namespace: str) -> Iterator[str]:
+    status, name = pod.get("status", {}), pod["metadata"]["name"]
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] != "True":
+            why = condition.get("message") or condition.get("reason", "no reason given")
+            yield f"pod {name} is not scheduled: {why}; it needs room: a node, or smaller requests"
+            return
+    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        state, where = container.get("state", {}), f"pod {name}, container {container['name']}"
+        logs = f"`kubectl -n {namespace} logs {name} -c {container['name']} --previous` shows why"
+        waiting, ended = state.get("waiting"), state.get("terminated")
+        if waiting and waiting.get("reason") not in _STARTING:
+            why = str(waiting.get("reason"))
+            yield f"{where}: {why}: {waiting.get('message', 'no message')}; {_cure(why, container, logs)}"
+        elif ended and ended.get("exitCode"):
+            yield f"{where}: ended with {ended.get('reason', 'Error')}, exit code {ended['exitCode']}; {logs}"
+        elif "running" in state and not container.get("ready") and unhealthy:
+            yield f"{where}: runs, and is not ready: {unhealthy}; mend its readiness probe, or what it asks"
+
+
+def _cure(why: str, container: Json, logs: str) -> str:
+    image = container.get("image") or "its image"
+    if "Image" in why or "Registry" in why:
+        return f"see that {image} is there and may be pulled, or set another in catalog.yaml, and run up again"
+    if why.startswith("CreateContainerConfig"):
+        return "put there what it refers to (a Secret, a ConfigMap or a key of one), and run up again"
+    return logs
+
+
+def _refused(message: str) -> str:
+    cure = "raise namespace.headroom, or ask for less" if "quota" in message else "mend what is refused"
+    return f"its pods are refused: {message}; {cure}, and run up again"
+
+
+def _said_of(events: Sequence[Json], kind: str, name: str, reason: str) -> str:
+    """The newest event of a reason about an object; empty where there is none."""
+    found = [
+        event
+        for event in events
+        if event["reason"] == reason
+        and (event["involvedObject"]["kind"], event["involvedObject"]["name"]) == (kind, name)
+    ]
+    newest = max(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime")), default=None)
+    return " ".join(newest["message"].split()) if newest else ""

@@ -1,0 +1,138 @@
+"""What `up` says of a workload that does not become available; each answer is as an API server gives it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudmart.cluster.kubectl import Kubectl, KubectlError
+from cloudmart.deploy import rollout
+from cloudmart.errors import UserError
+
+Json = Any
+
+GAVE_UP = 'error: deployment "web" exceeded its progress deadline'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster(Kubectl):
+    """Answers what it was given; `rollouts` are the last lines of `rollout status`, None for a complete one."""
+
+    path: Path = Path("kubectl")
+    rollouts: list[str | None] = field(default_factory=list)
+    pods: list[Json] = field(default_factory=list)
+    replica_sets: list[Json] = field(default_factory=list)
+    events: list[Json] = field(default_factory=list)
+    workload: Json = field(default_factory=dict)
+
+    def follow(self, *args: str, line: Callable[[str], None], timeout: float) -> bool:
+        said = self.rollouts.pop(0)
+        line(said or "done")
+        return said is None
+
+    def json(self, *args: str, stdin: str | None = None, timeout: float = 120) -> Any:
+        match args[1]:
+            case "pods,replicasets":
+                sets = [{"kind": "ReplicaSet", "metadata": {"name": "web-1"}} | item for item in self.replica_sets]
+                return {"items": [{"kind": "Pod", "metadata": {"name": "web-1-x"}} | pod for pod in self.pods] + sets}
+            case "events":
+                return {"items": self.events}
+        return self.workload
+
+
+def error_of(cluster: Cluster, kind: str = "Deployment") -> str:
+    why = rollout._waited(cluster, (kind, "shop", "web"), 0, lambda _: None)
+    assert why is not None
+    return f"({why}) {rollout._told(cluster, kind, 'shop', 'web')}"
+
+
+def container(**state: Json) -> Json:
+    return {"name": "web", "image": "docker.io/shop/web:9", "ready": False, "state": state}
+
+
+def test_a_bad_image_is_told_with_its_pod_its_reason_its_cure_and_who_still_serves() -> None:
+    waiting = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "docker.io/shop/web:9"'}
+    cluster = Cluster(
+        rollouts=[GAVE_UP],
+        pods=[{"status": {"containerStatuses": [container(waiting=waiting)]}}],
+        workload={"kind": "Deployment", "status": {"replicas": 3, "updatedReplicas": 1, "availableReplicas": 2}},
+    )
+    assert error_of(cluster) == (
+        '(deployment "web" exceeded its progress deadline) pod web-1-x, container web: ImagePullBackOff: Back-off '
+        'pulling image "docker.io/shop/web:9"; see that docker.io/shop/web:9 is there and may be pulled, or set '
+        "another in catalog.yaml, and run up again; the version before goes on serving with 2 pods"
+    )
+
+
+UNSCHEDULED = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available: 3 Insufficient cpu."}
+UNHEALTHY = {
+    "reason": "Unhealthy",
+    "involvedObject": {"kind": "Pod", "name": "web-1-x"},
+    "lastTimestamp": "2026-11-24T00:00:00Z",
+    "message": "Readiness probe failed:\nHTTP probe failed with statuscode: 503",
+}
+QUOTA = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: shop-quota, requested: limits.cpu=1"}
+REFUSED = {
+    "reason": "FailedCreate",
+    "involvedObject": {"kind": "StatefulSet", "name": "web"},
+    "lastTimestamp": "2026-11-24T00:00:00Z",
+    "message": "create Pod web-0 failed: violates PodSecurity",
+}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "said"),
+    [
+        (
+            Cluster(pods=[{"status": {"conditions": [UNSCHEDULED]}}]),
+            "pod web-1-x is not scheduled: 0/3 nodes are available: 3 Insufficient cpu.; it needs room: a node,",
+        ),
+        (
+            Cluster(
+                pods=[{"status": {"containerStatuses": [container(waiting={"reason": "CreateContainerConfigError"})]}}]
+            ),
+            "container web: CreateContainerConfigError: no message; put there what it refers to (a Secret,",
+        ),
+        (
+            Cluster(pods=[{"status": {"initContainerStatuses": [container(waiting={"reason": "CrashLoopBackOff"})]}}]),
+            "CrashLoopBackOff: no message; `kubectl -n shop logs web-1-x -c web --previous` shows why",
+        ),
+        (
+            Cluster(pods=[{"status": {"containerStatuses": [container(terminated={"exitCode": 3})]}}]),
+            "container web: ended with Error, exit code 3; `kubectl -n shop logs web-1-x -c web --previous`",
+        ),
+        (
+            Cluster(pods=[{"status": {"containerStatuses": [container(running={})]}}], events=[UNHEALTHY]),
+            "runs, and is not ready: Readiness probe failed: HTTP probe failed with statuscode: 503; mend its",
+        ),
+        (
+            Cluster(replica_sets=[{"status": {"conditions": [QUOTA]}}]),
+            "its pods are refused: exceeded quota: shop-quota, requested: limits.cpu=1; raise namespace.headroom,",
+        ),
+        (Cluster(events=[REFUSED]), "its pods are refused: create Pod web-0 failed: violates PodSecurity; mend what"),
+        (Cluster(), "no pod says why; `kubectl -n shop describe statefulset web` shows its events"),
+    ],
+    ids=("unscheduled", "config", "crash", "ended", "probe", "quota", "refused", "silent"),
+)
+def test_whatever_keeps_pods_back_is_told_with_its_cure_in_one_line(cluster: Cluster, said: str) -> None:
+    cluster.rollouts.append("error: timed out waiting for the condition")
+    error = error_of(cluster, "StatefulSet")
+    assert said in error
+    assert "\n" not in error
+    assert "goes on serving" not in error
+
+
+def test_a_watch_that_is_cut_off_is_taken_up_again_and_an_api_server_that_stays_away_is_the_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    lost = "error: the server has lost the connection"
+    assert rollout._waited(Cluster(rollouts=[lost, lost, None]), ("Deployment", "shop", "web"), 0, print) is None
+    with pytest.raises(KubectlError, match="waiting for Deployment shop/web: the server has lost the connection"):
+        rollout._waited(Cluster(rollouts=[lost] * 3), ("Deployment", "shop", "web"), 0, print)
+    assert issubclass(KubectlError, UserError)
