@@ -45,6 +45,10 @@ _NAME_IN_USE = "cannot re-use a name that is still in use"
 _FORGET_RELEASE = "kubectl delete secret -A -l owner=helm,status=pending-install"
 
 
+#: What the engine writes into a stack's file of its own accord: without it nobody can decrypt the state any more.
+_KEYS_TO_SECRETS = ("secretsprovider", "encryptedkey", "encryptionsalt")
+
+
 class PolicyViolated(UserError):  # noqa: N818 (a verdict, not a fault)
     """A mandatory policy stopped the run; the message lists each violation."""
 
@@ -220,7 +224,7 @@ class Engine:
             )
 
     def _write_project(self) -> None:
-        """`project`: the stack's file with this run's overrides, and with the salt that an earlier run has got."""
+        """`project`: the stack's file with this run's overrides, and with what an earlier run has got to open secrets."""
         self.project.mkdir(parents=True, exist_ok=True)
         project = _read(self.root / "Pulumi.yaml")
         project["main"] = str(self.root)
@@ -230,8 +234,8 @@ class Engine:
 
         target = self.project / stack_file(self.stack)
         given = _read(self.root / stack_file(self.stack))
-        if "encryptionsalt" not in given and target.is_file() and (salt := _read(target).get("encryptionsalt")):
-            given["encryptionsalt"] = salt
+        earlier = _read(target) if target.is_file() else {}
+        given |= {key: earlier[key] for key in _KEYS_TO_SECRETS if key in earlier and key not in given}
         given["config"] = overridden(given.get("config") or {}, self.overrides)
         _write(target, given)
 

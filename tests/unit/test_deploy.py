@@ -99,6 +99,21 @@ def test_the_salt_of_an_earlier_run_survives_and_an_override_of_one_does_not(roo
     assert "cloudmart:cluster" not in content["config"]
 
 
+def test_a_state_whose_key_was_changed_can_still_be_read_by_the_next_run(root: Path) -> None:
+    an_engine(root)._write_project()
+    copy = root / ".local/pulumi/Pulumi.dev.yaml"
+    # As `pulumi stack change-secrets-provider` leaves it.
+    copy.write_text(copy.read_text() + "secretsprovider: awskms://alias/pulumi\nencryptedkey: AQID\n")
+    an_engine(root)._write_project()
+    content = yaml.safe_load(copy.read_text())
+    assert (content["secretsprovider"], content["encryptedkey"]) == ("awskms://alias/pulumi", "AQID")
+    # What the committed file says comes first.
+    own = root / "Pulumi.dev.yaml"
+    own.write_text(own.read_text() + "encryptedkey: BAUG\n")
+    an_engine(root)._write_project()
+    assert yaml.safe_load(copy.read_text())["encryptedkey"] == "BAUG"
+
+
 def test_a_missing_environment_of_the_pack_is_told_before_the_engine_hangs_on_it(root: Path) -> None:
     with pytest.raises(
         UserError, match=r"runtime\.options\.virtualenv: found '.*', which does not exist; `make setup`"
