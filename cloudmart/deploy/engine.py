@@ -224,7 +224,7 @@ class Engine:
             )
 
     def _write_project(self) -> None:
-        """`project`: the stack's file with this run's overrides, and with what an earlier run has got to open secrets."""
+        """`project`: the stack's file with this run's overrides, and with the keys that an earlier run has got."""
         self.project.mkdir(parents=True, exist_ok=True)
         project = _read(self.root / "Pulumi.yaml")
         project["main"] = str(self.root)
