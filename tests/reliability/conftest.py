@@ -58,11 +58,20 @@ class Many:
     minutes: float | None
     page: Path | None
 
-    def __call__(self, part: str, what: str, way: str, run: Run, *, at_most: int | None = None) -> None:
+    def __call__(
+        self,
+        part: str,
+        what: str,
+        way: str,
+        run: Run,
+        *,
+        at_most: int | None = None,
+        note: Callable[[], str] | None = None,
+    ) -> None:
         """Goes on after a run that failed; fails in the end when any did, with the seeds.
 
         The row stands in the page after every run, so that a session that is ended early has its figures.
-        `at_most` bounds what is slow.
+        `at_most` bounds what is slow; `note` is asked after every run for what else stands in the row.
         """
         started, failed, said = time.monotonic(), dict[int, str](), dict[str, int]()
         done = 0
@@ -87,8 +96,13 @@ class Many:
                     runs=done,
                     passed=done - len(failed),
                     seed=self.seed,
-                    said="; ".join(f"{count} x {word}" for word, count in words)
-                    + (f"; failed: seeds {', '.join(map(str, failed))}" if failed else ""),
+                    said="; ".join(
+                        [
+                            *(f"{count} x {word}" for word, count in words),
+                            *([note()] if note else []),
+                            *([f"failed: seeds {', '.join(map(str, failed))}"] if failed else []),
+                        ]
+                    ),
                 )
                 figures.write(self.page, part, row, self._command())
         assert not failed, f"{len(failed)} of {done} runs failed, seeds {list(failed)}:\n" + "\n".join(failed.values())

@@ -1,0 +1,79 @@
+"""Whatever was deployed: a second look finds nothing to do, neither `drift` nor another `up`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+
+from cloudmart.cluster import crds
+from cloudmart.cluster.local import LocalCluster
+from cloudmart.deploy import expected, up
+from cloudmart.deploy.engine import NoCli
+from cloudmart.drift.look import look
+from tests.property.strategies import STORES, catalogs
+from tests.property.test_valid_catalogs import declare
+from tests.reliability.conftest import Many
+
+PART = "Second look: after `up`, `drift` and another `up` find nothing to do"
+STACK = "any"
+
+
+@pytest.fixture
+def root(cluster: LocalCluster) -> Iterator[Path]:
+    """The folder whose cluster runs; without a CLI, and nothing there is waited for: pods are not looked at."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (up, expected):
+            patch.setattr(module, "find_cli", lambda root: NoCli("no pulumi in this test"))
+        patch.setattr(up, "wait_until_available", lambda *_: None)
+        # No layer of a generated catalog is of a custom kind, and their first start takes long.
+        patch.setattr(crds, "install", lambda *_: [])
+        yield cluster.root
+
+
+def generated(seed: int) -> dict[str, Any]:
+    """A valid catalog, another one for each seed."""
+    found: list[dict[str, Any]] = []
+
+    @seeded(seed)
+    @settings(
+        max_examples=4, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
+    @given(catalogs())
+    def collect(catalog: dict[str, Any]) -> None:
+        found.append(catalog)
+
+    collect()
+    return found[-1]  # the first is the simplest one there is, whatever the seed
+
+
+def test_second_look_at_generated_catalogs(many: Many, root: Path, cluster: LocalCluster) -> None:
+    def run(seed: int) -> str:
+        catalog = generated(seed)
+        unique = f"look-{seed}-{Random(seed).randrange(16**4):04x}"
+        catalog["namespace"]["name"], catalog["kubecost"]["namespace"] = unique, f"{unique}-kubecost"
+        declare(root, catalog)
+        # Stores outside the cluster: a password that nothing has to decrypt.
+        passwords = {f"cloudmart:{store}Password": "not-a-real-password" for store in STORES}
+        (root / f"Pulumi.{STACK}.yaml").write_text(json.dumps({"config": passwords}))
+        try:
+            deployed = up.up(STACK, None, root, lambda _line: None)
+            found = look(expected.expected(STACK, None, root, lambda _line: None))
+            assert found.findings == []
+            lines: list[str] = []
+            up.up(STACK, None, root, lines.append)
+            assert "0 created, 0 changed, 0 removed" in "\n".join(lines), lines
+        finally:
+            cluster.kubectl("delete", "namespace", "-l", f"project={unique}", "--wait=false", "--ignore-not-found")
+            kinds = "priorityclasses,validatingadmissionpolicies,validatingadmissionpolicybindings"
+            cluster.kubectl("delete", kinds, "-l", f"project={unique}", "--ignore-not-found")
+        size = sum(one.is_kubernetes_object for one in deployed.recording.resources)
+        return f"{size // 50 * 50} to {size // 50 * 50 + 49} objects"
+
+    many(PART, "generated catalogs", "without the CLI", run)
