@@ -1,6 +1,14 @@
-"""The one exception that people see as a message, never as a traceback."""
+"""The one exception that people see as a message, never as a traceback, and foreign text on its way to them."""
 
 from __future__ import annotations
+
+import re
+
+# Control characters, halves of surrogate pairs, separators that some readers break lines at, and what turns the
+# direction of the text around it.
+_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+_MOST_LINES, _LONGEST_LINE = 100, 1500
 
 
 class UserError(Exception):
@@ -11,3 +19,16 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+
+def printable(text: str) -> str:
+    """The text without what no file may hold or what would make it read as something else."""
+    return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def message(text: str) -> str:
+    """A message that may quote anything: printable, and no longer than somebody reads."""
+    lines = text.split("\n")
+    more = len(lines) - _MOST_LINES
+    shown = [line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + "…" for line in lines[:_MOST_LINES]]
+    return printable("\n".join([*shown, f"and {more:,} more lines"] if more > 0 else shown))

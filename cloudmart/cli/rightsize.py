@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TextIO
 
 import click
 
@@ -20,6 +19,7 @@ from cloudmart.cli._options import (
     usage_file,
 )
 from cloudmart.cli._output import say, traceback
+from cloudmart.errors import printable
 
 
 @click.command("rightsize")
@@ -33,7 +33,7 @@ from cloudmart.cli._output import say, traceback
 @CONTEXT
 @click.option(
     "--vpa",
-    type=click.File(encoding="utf-8"),
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     help="What `kubectl get vpa --output=json` prints: nothing below its lower bounds is recommended.",
 )
 @click.option(
@@ -51,7 +51,7 @@ def rightsize_command(
     url: str | None,
     service: str | None,
     context: str | None,
-    vpa: TextIO | None,
+    vpa: Path | None,
     min_data: str,
     write: bool,
     format_: str,
@@ -72,6 +72,7 @@ def rightsize_command(
     from cloudmart.finops import usage as usage_
     from cloudmart.preview import rightsizing
     from cloudmart.settings import edit, load, stack_file
+    from cloudmart.settings.source import contents
 
     least = rightsize.duration(min_data, "--min-data")
     settings = load(stack, root)
@@ -85,17 +86,20 @@ def rightsize_command(
         client, now = allocations(stack, context, url, service, 60, root), datetime.now(UTC)
         used = usage_.from_allocations(client, client.window(window, now), now, namespace, settings.services)
     if vpa is not None:
-        used = rightsize.with_vpa(used, vpa.read(), f"--vpa {vpa.name}")
+        source = f"--vpa {vpa.name}"
+        # What one types into a pipe, or a file.
+        content = sys.stdin.buffer.read() if str(vpa) == "-" else contents(vpa, source, 32 << 20)
+        used = rightsize.with_vpa(used, content, source)
     with traceback(debug):
         proposal = rightsizing.propose(stack, root, used, least_minutes=least)
     if format_ == "json":
         click.echo(rightsizing.as_json(proposal))
     elif format_ == "markdown":
-        click.echo(rightsizing.as_markdown(proposal), nl=False)
+        click.echo(printable(rightsizing.as_markdown(proposal)), nl=False)
     else:
         tables.print_text(rightsizing.document(proposal), sys.stdout)
         if proposal.diff and not write:
-            click.echo("\n" + proposal.diff, nl=False)
+            click.echo("\n" + printable(proposal.diff), nl=False)
     if proposal.refused:
         sys.exit(1)
     if write:

@@ -32,7 +32,7 @@ from cloudmart.errors import UserError
 from cloudmart.settings import Bytes, Cpu, Model, Settings
 from cloudmart.settings.base import Count, FrozenMapping, ServiceName
 from cloudmart.settings.service import Traffic
-from cloudmart.settings.source import read
+from cloudmart.settings.source import contents, dotted, parse_json, read, shown
 
 DAY = 24 * 60
 """Minutes."""
@@ -40,6 +40,8 @@ DAY = 24 * 60
 USAGE_CPU, USAGE_MEMORY = "kwok.x-k8s.io/usage-cpu", "kwok.x-k8s.io/usage-memory"
 
 _MANAGER = "cloudmart-load"
+#: Bytes. Two weeks of five services, at the default speed, have 10 MiB.
+_LARGEST_TIMELINE = 32 << 20
 
 Progress = Callable[[str], None]
 Price = Callable[[float, float], float]
@@ -182,28 +184,32 @@ def _noise(key: str, minute: float) -> float:
 # --- timeline --------------------------------------------------------------------------------------------------------
 
 
+#: More than any cluster has of anything; sums of as many as fit into a file stay finite.
+_Amount = Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
+
+
 class Point(Model):
     """One service at one moment."""
 
-    minute: float
+    minute: _Amount
     service: str
     #: Cores of all pods; bytes of all pods.
-    cpu: float
-    memory: float
+    cpu: _Amount
+    memory: _Amount
     #: Pods that are ready, and pods that no node has taken.
-    ready: Annotated[int, Field(ge=0)]
-    pending: Annotated[int, Field(ge=0)]
+    ready: Count
+    pending: Count
     #: The autoscaler's bounds, or the fixed number twice.
-    least: int
-    most: int
+    least: Count
+    most: Count
     #: Of all pods that hold a place on a node.
-    requested_cpu: float
-    requested_memory: float
+    requested_cpu: _Amount
+    requested_memory: _Amount
     #: Of one pod; 0 for none.
-    cpu_limit: float
-    memory_limit: float
+    cpu_limit: _Amount
+    memory_limit: _Amount
     #: A month of what is requested at this moment, in the price book's currency.
-    monthly: float
+    monthly: _Amount
 
     @property
     def within_limits(self) -> bool:
@@ -220,12 +226,21 @@ class Timeline(Model):
     stack: str
     seed: int
     #: Minutes of the day that pass in a minute.
-    speed: float
+    speed: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
     kubernetes: str
     currency: str
     #: Minutes of the day between ticks, as it was meant; the points say how it was.
-    tick: float
+    tick: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
     points: tuple[Point, ...]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        last: dict[str, float] = {}
+        for point in self.points:
+            if point.minute < last.get(point.service, 0):
+                raise ValueError(f"minute {point.minute} of {shown(point.service)} behind a later one")
+            last[point.service] = point.minute
+        return self
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -271,10 +286,9 @@ def save(timeline: Timeline, path: Path) -> None:
 
 def read_timeline(path: Path) -> Timeline:
     """A timeline that :func:`save` wrote. Raises ``UserError`` naming file, key path and what was found."""
+    data = parse_json(contents(path, path.name, _LARGEST_TIMELINE), path.name)
     try:
-        return Timeline.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        return Timeline.model_validate(data)
     except pydantic.ValidationError as error:
         raise UserError(_explained(error, path.name)) from None
 
@@ -282,8 +296,8 @@ def read_timeline(path: Path) -> Timeline:
 def _explained(error: pydantic.ValidationError, name: str) -> str:
     lines = []
     for problem in error.errors(include_url=False)[:5]:
-        where = ".".join(str(part) for part in problem["loc"]) or "top"
-        lines.append(f"{name}: {where}: {problem['msg']}, found {str(problem['input'])[:80]!r}")
+        where = dotted(problem["loc"]) or "top"
+        lines.append(f"{name}: {where}: {problem['msg']}, found {shown(problem['input'])}")
     return "\n".join(lines)
 
 

@@ -13,12 +13,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from cloudmart.errors import UserError
 from cloudmart.settings.base import FrozenMapping, LabelValue, Model
 from cloudmart.settings.prices import Amount, Pool, PriceSettings, Terms
+from cloudmart.settings.source import dotted, read, shown
 
 HOURS_PER_MONTH = Decimal(730)
 """365 x 24 / 12: the month that OpenCost, Kubecost and the clouds' price lists use."""
@@ -26,6 +26,7 @@ HOURS_PER_MONTH = Decimal(730)
 DEFAULT = Path(__file__).with_name("opencost-default-prices.yaml")
 
 _HUNDRED = Decimal(100)
+_MOST_PROBLEMS = 50
 
 
 class Hourly(Model):
@@ -121,19 +122,18 @@ class PriceBook(Terms):
 
 def load(file: Path = DEFAULT) -> PriceBook:
     """Read a price book. Raises :class:`UserError` naming the file, the key and what was found."""
+    name = file.name
+    document = read(file, name)
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return _complete(PriceBook.model_validate(data, by_alias=True, by_name=False), file.name)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{file.name}: cannot be read: {reason}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{file.name}: not valid YAML: {' '.join(str(error).split())}") from error
+        return _complete(PriceBook.model_validate(document.data, by_alias=True, by_name=False), name)
     except ValidationError as error:
+        faults = error.errors(include_url=False)
         lines = [
-            f"{file.name}: {'.'.join(map(str, fault['loc'])) or 'top'}: {fault['msg']}, found {fault['input']!r}"
-            for fault in error.errors()
+            f"{name}: {dotted(fault['loc']) or 'top'}: {fault['msg']}, found {shown(fault['input'])}"
+            for fault in faults[:_MOST_PROBLEMS]
         ]
+        if len(faults) > _MOST_PROBLEMS:
+            lines.append(f"{name}: {len(faults) - _MOST_PROBLEMS:,} more problems")
         raise UserError("\n".join(lines)) from None
 
 

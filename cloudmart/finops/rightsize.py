@@ -23,7 +23,6 @@ Margins and percentiles are this module's own (:data:`RULES`); the least CPU is 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import deque
@@ -35,9 +34,13 @@ from typing import Protocol
 from cloudmart.errors import UserError
 from cloudmart.finops.prices import HOURS_PER_MONTH, Hourly
 from cloudmart.settings import Amounts, Autoscaling, Bytes, Cpu, Criticality, Resources, Service
+from cloudmart.settings.source import parse_json
 
 GIB = 2**30
 MIB = 2**20
+
+#: Of a container, in cores or bytes: more than any has.
+_MOST_BOUND = 1e18
 
 LEAST_CPU = 0.010
 """Cores. KRR's ``--cpu-min`` default; below it a pod's own overhead decides."""
@@ -228,22 +231,23 @@ def from_run(run: Run) -> list[Usage]:
     ]
 
 
-def with_vpa(usage: Iterable[Usage], text: str, source: str) -> list[Usage]:
+def with_vpa(usage: Iterable[Usage], content: bytes, source: str) -> list[Usage]:
     """The usage with the lower bounds of VerticalPodAutoscalers: the answer of ``kubectl get vpa --output=json``.
 
     Bounds of a pod's containers add up. Raises ``UserError`` naming `source` for anything else.
     """
+    listed = parse_json(content, source)
     try:
-        listed = json.loads(text)
         bounds: dict[str, tuple[float, float]] = {}
         for item in listed["items"]:
             found = item.get("status", {}).get("recommendation", {}).get("containerRecommendations", [])
             lower = [container["lowerBound"] for container in found]
-            bounds[item["spec"]["targetRef"]["name"]] = (
-                sum(_cores(bound["cpu"]) for bound in lower),
-                sum(float(Bytes(bound["memory"]).bytes) for bound in lower),
-            )
-    except (ValueError, KeyError, TypeError, AttributeError):
+            cores = sum(_cores(bound["cpu"]) for bound in lower)
+            size = sum(float(Bytes(bound["memory"]).bytes) for bound in lower)
+            if not (0 <= cores <= _MOST_BOUND and 0 <= size <= _MOST_BOUND):  # nor NaN
+                raise ValueError
+            bounds[item["spec"]["targetRef"]["name"]] = (cores, size)
+    except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{source}: found no list of objects; allowed: `kubectl get vpa --output=json`") from None
     return [
         replace(one, lower_cpu=bounds.get(one.service, (0, 0))[0], lower_memory=bounds.get(one.service, (0, 0))[1])

@@ -34,6 +34,7 @@ from pulumi_policy import (
 
 from cloudmart.errors import UserError
 from cloudmart.settings.rules import entry_problems, meant
+from cloudmart.settings.source import contents, parse_json
 
 PACK = Path(__file__).resolve().parents[2] / "policy"
 
@@ -93,14 +94,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises ``UserError``, one line a problem: file, key path, what was found, what is allowed.
     """
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from None
+    config = parse_json(contents(path, str(path)), str(path))
     if not isinstance(config, dict):
         raise UserError(f"{path}: found {json.dumps(config)[:80]}; allowed: an object of rules")
     _settings(config, policies(), str(path))

@@ -44,7 +44,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pulumi
-import yaml
 from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime import resource as pulumi_resource
 from pulumi.runtime import rpc
@@ -54,6 +53,7 @@ from pulumi.runtime.settings import SETTINGS, set_root_resource
 from pulumi.runtime.stack import register_stack_transformation
 
 from cloudmart.errors import UserError
+from cloudmart.settings.source import read
 
 SECRET = "[secret]"  # noqa: S105 (the mask, not a secret)
 """Stands in ``Recorded.inputs`` and ``Recording.outputs`` for every secret leaf."""
@@ -662,25 +662,10 @@ def _section(value: Any, file: str) -> dict[str, Any]:
 
 
 def _load_yaml(file: Path) -> dict[str, Any]:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{file.name}: no such file in {file.parent.name or file.parent}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file.name}: cannot be read: {error}") from error
-    try:
-        data = yaml.load(text, Loader=_YamlLoader)  # noqa: S506 (both are safe loaders)
-    except yaml.YAMLError as error:
-        raise UserError(f"{file.name}: not valid YAML: {' '.join(str(error).split())}") from error
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise UserError(f"{file.name}: expected a mapping at the top, found {type(data).__name__}")
-    return data
-
-
-# libyaml where it is there: ten times faster, and still the safe loader.
-_YamlLoader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    if not file.exists():
+        raise UserError(f"{file.name}: no such file in {file.parent.name or file.parent}")
+    # The settings' reader: a plain one would write out what aliases mean, and never end.
+    return read(file, file.name).data
 
 
 def _shown(path: Path, root: Path) -> str:

@@ -6,7 +6,6 @@ writes down for itself, defaults of Helm releases, and hashes of secrets that an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,12 @@ from typing import Any
 from cloudmart.errors import UserError
 from cloudmart.finops.delta import SECRET, UNKNOWN, Compared, Op, Verdict
 from cloudmart.preview.recorder import Recorded
+from cloudmart.settings.source import contents, parse_json
 
 # Marks a special value in state and plan (sdk/go/common/resource/properties.go: SigKey, SecretSig).
 _SIGNATURE, _SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
+#: Bytes of a state or plan; 5,000 resources have some 20 MiB.
+_LARGEST = 32 << 20
 _RELEASE = "kubernetes:helm.sh/v3:Release"
 _PENDING = "pendingReplacement"
 #: Annotations of pods that hold hashes. All but the one of the configuration are made of generated passwords: offline,
@@ -70,14 +72,10 @@ class Plan:
 
 def read(file: Path, option: str) -> Mapping[str, Any]:
     """A JSON object. Raises :class:`UserError` naming the option and the file."""
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{option} {file.name}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{option} {file.name}: not valid JSON: {error}") from None
+    name = f"{option} {file.name}"
+    data = parse_json(contents(file, name, _LARGEST), name)
     if not isinstance(data, dict):
-        raise UserError(f"{option} {file.name}: found {type(data).__name__}; allowed: an object")
+        raise UserError(f"{name}: found {type(data).__name__}; allowed: an object")
     return data
 
 
@@ -106,7 +104,7 @@ def from_plan(data: Mapping[str, Any], recorded: Sequence[Recorded], stack: str,
     steps = data.get("steps")
     failed = [
         str(item.get("message", "")).strip()
-        for item in data.get("diagnostics") or []
+        for item in _listed(data.get("diagnostics"))
         if isinstance(item, Mapping) and item.get("severity") == "error"
     ]
     if failed:
@@ -127,11 +125,16 @@ def from_plan(data: Mapping[str, Any], recorded: Sequence[Recorded], stack: str,
         states += [state for state in (old, new) if state is not None]
         if op is Op.REPLACE and urn in verdicts and verdicts[urn].op is Op.REPLACE:
             continue  # its other steps say the same
-        verdicts[urn] = Verdict(op, tuple(str(reason) for reason in step.get("replaceReasons") or ()))
+        verdicts[urn] = Verdict(op, tuple(str(reason) for reason in _listed(step.get("replaceReasons"))))
         _put(before, urn, None if op is Op.CREATE else old)
         _put(after, urn, None if op is Op.DELETE else new or old)
     _same_stack(states, stack, source)
     return Plan(list(before.values()), list(after.values()), verdicts, notes)
+
+
+def _listed(value: Any) -> list[Any]:
+    """The list that it is, or is meant to be."""
+    return value if isinstance(value, list) else []
 
 
 _STATES = ("oldState", "newState")
@@ -158,7 +161,7 @@ def _stored(item: Mapping[str, Any]) -> Stored:
         name=urn.rpartition("::")[2],
         inputs=_normal(kind, inputs if isinstance(inputs, Mapping) else {}),
         custom=bool(item.get("custom")),
-        ignore_changes=tuple(str(path) for path in item.get("ignoreChanges") or ()),
+        ignore_changes=tuple(str(path) for path in _listed(item.get("ignoreChanges"))),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, Strict, model_validator
 from pydantic.alias_generators import to_camel
 
+from cloudmart.errors import printable
 from cloudmart.settings.quantities import Bytes, Cpu, Quantity
 
 K = TypeVar("K")
@@ -62,8 +63,16 @@ LabelValue = Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.
 HostName = Annotated[str, Strict(), Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 #: The name of an environment variable.
 EnvName = Annotated[str, Strict(), Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+
+
+def _one_line(value: str) -> str:
+    if "\n" in value or printable(value) != value:
+        raise ValueError(f"{value[:40]!r}; allowed: one line of text, without control characters")
+    return value
+
+
 #: One line of text.
-Text = Annotated[str, Strict(), Field(min_length=1, max_length=500)]
+Text = Annotated[str, Strict(), Field(min_length=1, max_length=500), AfterValidator(_one_line)]
 
 
 def _network(value: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,8 @@ PREFIX = "cloudmart:"
 #: Configuration keys that hold secrets. They are read by the program as secret outputs and never become settings.
 SECRET_KEYS = frozenset({"postgresPassword", "redisPassword", "kafkaPassword"})
 
+
+_MOST_PROBLEMS = 50
 
 #: Services of a store are named after it and one of these.
 _STORE_SERVICES = ("service", "headless")
@@ -92,6 +95,8 @@ def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] |
 
     Raises ``UserError``, one line a problem: file, line, key path, what was found, what is allowed.
     """
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", stack):
+        raise UserError(f"stack: found {shown(stack)}; allowed: a-z, 0-9 and '-', up to 63 of them")
     catalog = read(root / CATALOG, CATALOG)
     config, files = _stack_config(stack, root, engine_config)
     if problems := list(_unknown_services(catalog.data.get("services"), config.get("services"), files)):
@@ -104,7 +109,7 @@ def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] |
         # By alias alone: a key in snake case would be a second name for the same thing, and win or lose in silence.
         settings = Settings.model_validate({**tree, "stack": stack}, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise UserError("\n".join(_explained(error, origins, tree))) from None
+        raise UserError("\n".join(_first(_explained(error, origins, tree), error.error_count()))) from None
     if problems := list(_cross_checked(settings, origins)):
         raise UserError("\n".join(problems))
     if settings.admission.enabled:
@@ -118,8 +123,6 @@ def _stack_config(
 ) -> tuple[dict[str, Any], dict[Path_, Origin]]:
     name = stack_file(stack)
     path = root / name
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", stack):
-        raise UserError(f"stack: found {shown(stack)}; allowed: a-z, 0-9 and '-', up to 63 of them")
     if not path.is_file() and not engine_config:
         known = ", ".join(stacks(root)) or "none"
         raise UserError(f"{name}: no such file; stacks that have one: {known}")
@@ -249,6 +252,13 @@ def _unknown_services(known: Any, changed: Any, files: Mapping[Path_, Origin]) -
             where = _where(("services", name), files, "Pulumi config")
             allowed = ", ".join([*names, "or a whole new one"])
             yield f"{where}: found an unknown service{_meant(name, names)}; allowed: {allowed}"
+
+
+def _first(lines: Iterable[str], count: int) -> Iterable[str]:
+    """The first ones, and how many there are: nobody reads on, and each takes a search for what was meant."""
+    yield from itertools.islice(lines, _MOST_PROBLEMS)
+    if count > _MOST_PROBLEMS:
+        yield f"{CATALOG}: {count - _MOST_PROBLEMS:,} more problems"
 
 
 def _explained(error: ValidationError, origins: Mapping[Path_, Origin], tree: Mapping[str, Any]) -> Iterable[str]:

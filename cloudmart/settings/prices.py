@@ -23,7 +23,12 @@ Amount = Annotated[Decimal, _Number, Field(ge=0, le=10**12)]
 #: A share of a whole, in percent.
 Share = Annotated[Decimal, _Number, Field(ge=0, le=100)]
 Factor = Annotated[Decimal, _Number, Field(gt=0, le=100)]
-_FileName = Annotated[str, Strict(), Field(pattern=r"^[^/\\][^\\]*\.ya?ml$", max_length=255)]
+# Below the project: no way up, and nothing that a file system reads as something else.
+_FileName = Annotated[
+    str,
+    Strict(),
+    Field(pattern=r"^(\.?[A-Za-z0-9_-][A-Za-z0-9_. -]*/)*\.?[A-Za-z0-9_-][A-Za-z0-9_. -]*\.ya?ml$", max_length=255),
+]
 _Selector = FrozenMapping[Annotated[str, Strict(), Field(min_length=1, max_length=317)], LabelValue]
 
 #: Key in `budgets` for everything that the stack costs.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +19,12 @@ Path_ = tuple[str | int, ...]
 
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 40
+# What machines wrote may be larger and deeper: a state of 5,000 resources. Python needs up to 150 bytes a value.
+_MAX_JSON_BYTES = 32 << 20
+_MAX_JSON_DEPTH = 100
+_MAX_JSON_VALUES = 1_500_000
+#: Half of a surrogate pair, as JSON can spell it.
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_:./-]{1,253}")
 #: Booleans in YAML 1.1, text to this parser: whoever else reads the file may disagree.
 _Y_AND_N = {"y", "Y", "n", "N"}
@@ -52,16 +60,38 @@ def read(path: Path, name: str) -> Document:
     Raises ``UserError`` naming file, line and key path for anything that is not plain, unambiguous YAML: syntax errors,
     keys given twice, keys that YAML reads as something else than text, anchors and aliases.
     """
+    return parse(contents(path, name), name)
+
+
+def contents(path: Path, name: str, most: int = _MAX_BYTES) -> bytes:
+    """The bytes of a file of up to `most`. Raises ``UserError`` naming it.
+
+    A pipe that nobody has open for writing is empty, and is not waited for; a device is read up to `most`.
+    """
+
+    def opened(file: str, flags: int) -> int:
+        handle = os.open(file, flags | os.O_NONBLOCK)
+        os.set_blocking(handle, True)
+        return handle
+
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise UserError(f"{name}: is larger than 1 MiB; allowed: up to 1 MiB")
-        text = path.read_text(encoding="utf-8")
+        with open(path, "rb", opener=opened) as file:
+            found = file.read(most + 1)
     except FileNotFoundError:
         raise UserError(f"{name}: no such file") from None
     except OSError as error:
         raise UserError(f"{name}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name}: cannot be read as UTF-8 text ({error})") from None
+    except ValueError as error:  # a NUL in its name
+        raise UserError(f"{name}: cannot be read ({error})") from None
+    if len(found) > most:
+        size = f"{most >> 20} MiB"
+        raise UserError(f"{name}: is larger than {size}; allowed: up to {size}")
+    return found
+
+
+def parse(content: bytes, name: str) -> Document:
+    """The document of a file's bytes. Raises ``UserError`` as :func:`read` does."""
+    text = _text(content, name)
     try:
         _check_events(text, name)
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
@@ -71,6 +101,8 @@ def read(path: Path, name: str) -> Document:
         raise UserError(f"{name}{line}: not valid YAML: {problem}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
+    except (ValueError, OverflowError):  # an escape for a character that there is not
+        raise UserError(f"{name}: not valid YAML: found an escape of no character") from None
     lines: dict[Path_, int] = {}
     data = _plain(node, (), name, lines) if node is not None else {}
     if not isinstance(data, dict):
@@ -83,17 +115,72 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
 
     Raises ``UserError`` naming the file, and the line where it is no JSON.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists() and not path.is_symlink():
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{name}: cannot be read as UTF-8 text ({error})") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{name}:{error.lineno}: not valid JSON: {error.msg}") from None
+    data = parse_json(contents(path, name, _MAX_JSON_BYTES), name)
     if not isinstance(data, dict):
         raise UserError(f"{name}: found {shown(data)}; allowed: an object")
     return data
+
+
+def parse_json(content: bytes, name: str) -> Any:
+    """What JSON says, where it is plain: no key twice, no NaN, numbers and nesting that others can read too.
+
+    Raises ``UserError`` naming `name`, and the line where it is no JSON.
+    """
+    text = _text(content, name)
+    if sum(map(text.count, ",[{")) > _MAX_JSON_VALUES:
+        raise UserError(f"{name}: holds more than {_MAX_JSON_VALUES:,} values; allowed: up to as many")
+    try:
+        data = json.loads(text, object_pairs_hook=_once, parse_constant=_finite, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{name}:{error.lineno}: not valid JSON: {error.msg}") from None
+    except _FoundError as error:
+        raise UserError(f"{name}: {error}") from None
+    except ValueError:  # Python reads no longer ones
+        raise UserError(f"{name}: found a whole number of more than 4,300 digits; allowed: shorter ones") from None
+    except RecursionError:
+        raise UserError(f"{name}: nested deeper than {_MAX_JSON_DEPTH} levels") from None
+    level, depth = [data], 0
+    while level:
+        depth += 1
+        if depth > _MAX_JSON_DEPTH:
+            raise UserError(f"{name}: nested deeper than {_MAX_JSON_DEPTH} levels")
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list)))
+        level = [value for values in inner for value in values if isinstance(value, (dict, list))]
+    if _HALF.search(text):
+        try:
+            json.dumps(data, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{name}: found half of a surrogate pair; allowed: whole characters") from None
+    return data
+
+
+class _FoundError(ValueError):
+    """JSON, but not such as is wanted."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _FoundError(f"found the key {shown(twice)} twice; allowed: once")
+    return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _FoundError(f"found {shown(text)}; allowed: finite numbers")
+    return value
+
+
+def _text(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: cannot be read as UTF-8 text ({error})") from None
 
 
 def _check_events(text: str, name: str) -> None:

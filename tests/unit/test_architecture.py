@@ -195,7 +195,9 @@ def test_settings_read_files_in_one_module_write_them_in_one_and_start_no_proces
     for module in SOURCES:
         # `edit` writes values into a stack's file; nothing that loads does.
         if within(module, {"cloudmart.settings"}) and module != "cloudmart.settings.edit":
-            assert not {name.partition(".")[0] for _, name in imported(module)} & outside, module
+            found = {name.partition(".")[0] for _, name in imported(module)} & outside
+            # Opens what may be a pipe without waiting for it.
+            assert found <= ({"os"} if module == "cloudmart.settings.source" else set()), module
             calls = {unparsed(node.func) for node in nodes(module) if isinstance(node, ast.Call)}
             reads = {call for call in calls if call == "open" or call.endswith((".read_text", ".read_bytes", ".open"))}
             assert not reads or module == "cloudmart.settings.source", module

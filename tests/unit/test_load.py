@@ -352,7 +352,7 @@ def test_a_place_that_cannot_be_written_is_known_before_the_day_begins(tmp_path:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"points": [{"minute": "x"}]}'])
 def test_a_file_that_is_no_timeline_is_one_error_that_names_it(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(UserError, match=r"run\.json: "):
+    with pytest.raises(UserError, match=r"run\.json:(1:)? "):
         load_.read_timeline(tmp_path / "run.json")
 
 

@@ -95,7 +95,7 @@ def test_a_stacks_book_is_a_file_of_the_project_and_its_overrides_win(tmp_path: 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"book": "none.yaml"}, r"^none.yaml: cannot be read"),
+        ({"book": "none.yaml"}, r"^none.yaml: no such file"),
         ({"book": "nospot.yaml", "spotShare": 5}, r"spotShare: found 5 and no spot prices; allowed: hourly.spotCpu"),
         (
             {"book": "nospot.yaml", "pools": {"p": {"selector": {"a": "b"}, "spotShare": 5}}},

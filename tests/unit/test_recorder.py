@@ -295,8 +295,8 @@ def test_a_call_to_a_provider_is_refused_by_name(tmp_path: Path) -> None:
         ("staging", "config: {}", r"Pulumi.staging.yaml: no such file; stacks here: dev"),
         ("../dev", "config: {}", r"a stack's name is made of"),
         ("dev", "config: [1]", r"Pulumi.dev.yaml: config: expected a mapping .* found list"),
-        ("dev", "config: {a: [}", r"Pulumi.dev.yaml: not valid YAML"),
-        ("dev", "- 1", r"Pulumi.dev.yaml: expected a mapping at the top"),
+        ("dev", "config: {a: [}", r"Pulumi.dev.yaml:1: not valid YAML"),
+        ("dev", "- 1", r"Pulumi.dev.yaml:1: found a list; allowed: a mapping"),
     ],
 )
 def test_a_bad_stack_file_is_one_clear_error(tmp_path: Path, stack: str, text: str, message: str) -> None:

@@ -181,14 +181,14 @@ def vpa(name: str, cpu: str, memory: str) -> dict[str, Any]:
 def test_lower_bounds_are_read_from_what_kubectl_prints_of_vertical_autoscalers() -> None:
     new = {"spec": {"targetRef": {"name": "new"}}}  # has recommended nothing yet
     text = json.dumps({"items": [vpa("shop", "49511u", "262144k"), vpa("other", "1", "1Gi"), new]})
-    (found,) = with_vpa([usage(day(0.1))], text, "--vpa -")
+    (found,) = with_vpa([usage(day(0.1))], text.encode(), "--vpa -")
     assert (found.lower_cpu, found.lower_memory) == (0.049511, 262144000)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"items": [{}]}', '{"items": [3]}'])
+@pytest.mark.parametrize("text", ["[]", "{}", '{"items": [{}]}', '{"items": [3]}'])
 def test_text_that_is_no_list_of_vertical_autoscalers_is_one_error(text: str) -> None:
     with pytest.raises(UserError, match=r"--vpa -: found no list of objects; allowed: `kubectl get vpa"):
-        with_vpa([usage(day(0.1))], text, "--vpa -")
+        with_vpa([usage(day(0.1))], text.encode(), "--vpa -")
 
 
 def test_a_memory_limit_that_equals_its_request_still_does() -> None:

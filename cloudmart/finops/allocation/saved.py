@@ -15,6 +15,7 @@ from cloudmart.finops.actual import AGGREGATE
 from cloudmart.finops.allocation import answer
 from cloudmart.finops.allocation.client import LARGEST_BODY, Answer, Client, Kind, Query
 from cloudmart.finops.allocation.windows import DAY, HOUR, Window, stamp
+from cloudmart.settings.source import contents, parse_json
 
 
 class _Span(BaseModel):
@@ -35,19 +36,15 @@ class Saved:
     def __init__(self, file: Path) -> None:
         """Read and check the file. Raises :class:`UserError` naming it and what is wrong with it."""
         self.where = f"--allocation {file.name}"
-        try:
-            if file.stat().st_size > LARGEST_BODY:
-                raise UserError(f"{self.where}: has more than {LARGEST_BODY // 2**20} MiB")
-            body = file.read_bytes()
-        except OSError as error:
-            raise UserError(f"{self.where}: cannot be read: {error.strerror}") from None
+        body = contents(file, self.where, LARGEST_BODY)
         try:
             fields = Query(window=Window(datetime.min, datetime.max), aggregate=AGGREGATE).fields
             # Reads all of it once, for its errors.
             list(answer.read(body, fields, Window(datetime.min, datetime.max)))
         except UserError as error:
             raise UserError(f"{self.where}: {error}; allowed: an answer aggregated by {','.join(fields)}") from None
-        self._steps = [self._step(index, step) for index, step in enumerate(json.loads(body)["data"]) if step]
+        data = parse_json(body, self.where)
+        self._steps = [self._step(index, step) for index, step in enumerate(data["data"]) if step]
         if not self._steps:
             raise UserError(f"{self.where}: found no allocations; allowed: at least one step that has some")
         self.window = Window(min(window.start for window, _ in self._steps), max(w.end for w, _ in self._steps))
