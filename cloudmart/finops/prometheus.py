@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 import requests
 
 from cloudmart.errors import UserError
+from cloudmart.finops import http
 from cloudmart.finops.rightsize import Sample, Usage
+from cloudmart.settings.source import parse_json, shown
+
+_T = TypeVar("_T")
 
 #: Of Prometheus' 11,000 points a series.
 _MOST_POINTS = 5000
 _LEAST_STEP = 60
+#: Bytes of an answer; 200 services have some 30 MiB.
+_LARGEST = 64 << 20
+#: Of anything that is measured here: more than any cluster has.
+_MOST = 1e18
 
 # A Deployment's pods are called <deployment>-<hash of the template>-<five letters>; its name is the service's here.
 _SERVICE = 'label_replace({0}, "service", "$1", "pod", "(.+)-[a-z0-9]+-[a-z0-9]{{5}}")'
@@ -88,32 +96,48 @@ class _Api:
     """Prometheus' HTTP API, version 1."""
 
     def __init__(self, url: str, timeout: float) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise UserError(f"--prometheus: found {url!r}; allowed: http://HOST:PORT or https://…")
-        self._url, self._timeout = url.rstrip("/"), timeout
+        if http.host_of(url) is None:
+            raise UserError(f"--prometheus: found {shown(url)}; allowed: http://HOST:PORT or https://…")
+        self._url, self._timeout, self._session = url.rstrip("/"), timeout, requests.Session()
 
     def range(self, query: str, start: float, end: float, step: float) -> dict[str, dict[float, float]]:
         parameters = {"query": query, "start": f"{start:.0f}", "end": f"{end:.0f}", "step": f"{step:.0f}"}
-        result = self._ask("query_range", parameters)
-        return {
-            series["metric"].get("service", ""): {float(at): float(value) for at, value in series["values"]}
-            for series in result
-        }
+        return self._read("query_range", parameters, lambda series: dict(_points(series["values"])))
 
     def instant(self, query: str, at: float) -> dict[str, float]:
-        result = self._ask("query", {"query": query, "time": f"{at:.0f}"})
-        return {series["metric"].get("service", ""): float(series["value"][1]) for series in result}
+        found = self._read("query", {"query": query, "time": f"{at:.0f}"}, lambda series: _points([series["value"]]))
+        return {service: points[0][1] for service, points in found.items() if points}
+
+    def _read(self, path: str, parameters: Mapping[str, str], read: Callable[[Any], _T]) -> dict[str, _T]:
+        """What `read` makes of each series, by service."""
+        try:
+            result = self._ask(path, parameters)["data"]["result"]
+            return {str(series["metric"].get("service", "")): read(series) for series in result}
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise UserError(f"{self._url}: answers with something that is no series of Prometheus") from None
 
     def _ask(self, path: str, parameters: Mapping[str, str]) -> Any:
+        url = f"{self._url}/api/v1/{path}"
         try:
             # POST: queries are longer than some proxies let a URL be.
-            response = requests.post(f"{self._url}/api/v1/{path}", data=parameters, timeout=self._timeout)
-            answer = response.json()
-        except requests.JSONDecodeError:
-            raise UserError(f"{self._url}: answers with HTTP {response.status_code} and no JSON") from None
-        except requests.RequestException as error:
+            found = http.fetch(self._session, "POST", url, data=parameters, timeout=self._timeout, most=_LARGEST)
+        except http.TooLargeError:
+            raise UserError(f"{self._url}: the answer has more than {_LARGEST >> 20} MiB; ask for less time") from None
+        except http.RedirectedError as error:
+            raise UserError(f"{self._url}: redirects to {shown(str(error))}; allowed: its own address") from None
+        except (requests.RequestException, TimeoutError, ValueError) as error:
             raise UserError(f"{self._url}: cannot be reached ({type(error).__name__})") from None
+        try:
+            answer = parse_json(found.body, self._url)
+        except UserError:
+            raise UserError(f"{self._url}: answers with HTTP {found.status} and no JSON") from None
         if not isinstance(answer, dict) or answer.get("status") != "success":
             said = answer.get("error") if isinstance(answer, dict) else None
-            raise UserError(f"{self._url}: answers with an error (HTTP {response.status_code}: {said})")
-        return answer["data"]["result"]
+            raise UserError(f"{self._url}: answers with an error (HTTP {found.status}: {str(said)[:300]})")
+        return answer
+
+
+def _points(values: Any) -> list[tuple[float, float]]:
+    """Time and value of those that can be: a rate may be NaN, and what is used is never negative."""
+    found = [(float(at), float(value)) for at, value in values]
+    return [(at, value) for at, value in found if math.isfinite(at) and 0 <= value <= _MOST]

@@ -278,7 +278,7 @@ def test_a_server_that_drips_does_not_keep_us(monkeypatch: pytest.MonkeyPatch) -
                 yield b" "
 
     session = requests.Session()
-    monkeypatch.setattr(session, "get", lambda *args, **kwargs: Dripping())
+    monkeypatch.setattr(session, "request", lambda *args, **kwargs: Dripping())
     with pytest.raises(UserError, match="no whole answer within"):
         Http("http://127.0.0.1:9", session).get("/allocation", 0.1)
 

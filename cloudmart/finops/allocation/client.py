@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NoReturn, Protocol
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import requests
 
 from cloudmart.errors import UserError
+from cloudmart.finops import http
 from cloudmart.finops.allocation import answer
 from cloudmart.finops.allocation.answer import Allocation
 from cloudmart.finops.allocation.windows import DAY, HOUR, MINUTE, Window
+from cloudmart.settings.source import shown
 
 #: What an answer may be aggregated by, besides ``label:<name>``.
 FIELDS = ("cluster", "node", "namespace", "controllerKind", "controller", "pod", "container", "service")
@@ -24,7 +26,7 @@ FIELDS = ("cluster", "node", "namespace", "controllerKind", "controller", "pod",
 #: Seconds for one page, attempts and the waits between them included.
 TIME_LIMIT = 60.0
 #: The largest body that is read. A day of 10,000 pods has some 40 MB.
-LARGEST_BODY = 256 * 2**20
+LARGEST_BODY = 64 * 2**20
 
 _ATTEMPTS = 4
 _FIRST_WAIT = 0.5
@@ -95,41 +97,31 @@ class Http:
     session: requests.Session = field(default_factory=requests.Session)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"url: found {_without_password(self.url)!r}; allowed: http://HOST:PORT or https://…")
-        if parts.query or parts.fragment:
-            raise UserError(f"url: found {_without_password(self.url)!r}; allowed: an address without ? and #")
+        if http.host_of(self.url) is None:
+            found = shown(_without_password(self.url))
+            raise UserError(f"url: found {found}; allowed: http://HOST:PORT or https://…, without ? and #")
 
     @property
     def where(self) -> str:
         return _without_password(self.url)
 
     def get(self, path: str, timeout: float) -> Answer:
-        deadline = time.monotonic() + timeout
         try:
-            with self.session.get(
-                self.url.rstrip("/") + path, timeout=(min(timeout, 10), timeout), stream=True
-            ) as response:
-                body = bytearray()
-                # The session's time limit is for each read: a server that drips would keep us for ever.
-                for chunk in response.iter_content(2**20):
-                    body += chunk
-                    if len(body) > LARGEST_BODY:
-                        raise UserError(
-                            f"{self.where}: the answer has more than {LARGEST_BODY // 2**20} MiB; "
-                            "ask for fewer pods with a filter"
-                        )
-                    if time.monotonic() > deadline:
-                        raise UnreachableError(f"{self.where}: no whole answer within {timeout:.0f} s")
-                wait = response.headers.get("Retry-After", "")
-                return Answer(
-                    response.status_code, bytes(body), float(wait) if wait.isascii() and wait.isdigit() else None
-                )
-        except requests.Timeout:
-            raise UnreachableError(f"{self.where}: no answer within {timeout:.0f} s") from None
+            found = http.fetch(self.session, "GET", self.url.rstrip("/") + path, timeout=timeout, most=LARGEST_BODY)
+        except http.TooLargeError:
+            raise UserError(
+                f"{self.where}: the answer has more than {LARGEST_BODY // 2**20} MiB; ask for fewer pods with a filter"
+            ) from None
+        except http.RedirectedError as error:
+            raise UserError(
+                f"{self.where}: redirects to {shown(str(error))}; allowed: the address of the API itself"
+            ) from None
+        except (TimeoutError, requests.Timeout):
+            raise UnreachableError(f"{self.where}: no whole answer within {timeout:.0f} s") from None
         except (requests.RequestException, ValueError) as error:
             raise UnreachableError(f"{self.where}: cannot be reached ({_reason(error)})") from None
+        wait = found.headers.get("retry-after", "")
+        return Answer(found.status, found.body, float(wait) if re.fullmatch("[0-9]{1,9}", wait) else None)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from cloudmart.errors import UserError
 from cloudmart.finops.allocation.client import TIME_LIMIT, Client, Kind, Runner, ServiceProxy
+from cloudmart.settings.source import parse_json
 
 _KUBECOST_PORT = 9090
 _OPENCOST_PORT = 9003
@@ -42,7 +42,7 @@ def discover(kubectl: Runner, service: str | None = None, *, time_limit: float =
 def _services(kubectl: Runner) -> list[Found]:
     text = kubectl.run("get", "services", "--all-namespaces", "-o", "json", timeout=30)
     try:
-        items = json.loads(text)["items"]
+        items = parse_json(text.encode("utf-8", "replace"), "kubectl get services")["items"]
         return sorted(found for item in items if (found := _recognized(item)) is not None)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError("kubectl get services: its answer is no list of Services") from None
