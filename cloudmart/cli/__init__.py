@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import sys
 
 import click
 
 from cloudmart.cli import access, config, costs, deploy, drift, graph, local, preview, report, rightsize, secrets
-from cloudmart.errors import UserError
+from cloudmart.errors import UserError, message
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,8 +54,9 @@ def main() -> None:
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        error.show(said := io.StringIO())
+        click.echo(message(said.getvalue()), err=True, nl=False)
         sys.exit(2)
     except UserError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(message(f"error: {error}"), err=True)
         sys.exit(error.exit_code)

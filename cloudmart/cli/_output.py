@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import traceback as traceback_
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cloudmart.errors import UserError
+from cloudmart.errors import UserError, printable
 
 if TYPE_CHECKING:
     from cloudmart.finops.tables import Document
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def say(line: str) -> None:
     """What goes on, beside the command's output."""
-    click.echo(line, err=True)
+    click.echo(printable(line), err=True)
 
 
 @contextlib.contextmanager
@@ -35,14 +36,22 @@ def traceback(wanted: bool) -> Iterator[None]:
 
 def write(file: Path, text: str) -> None:
     try:
-        file.write_text(text, encoding="utf-8", newline="\n")
+        with open(file, "w", encoding="utf-8", newline="\n", opener=_opened) as out:
+            out.write(printable(text))
     except OSError as error:
         raise UserError(f"--out {file}: cannot be written: {error.strerror}") from None
 
 
+def _opened(file: str, flags: int) -> int:
+    # A pipe that nobody reads from is an error, and not waited for.
+    handle = os.open(file, flags | os.O_NONBLOCK, 0o666)
+    os.set_blocking(handle, True)
+    return handle
+
+
 def print_or_write(text: str, out: Path | None) -> None:
     if out is None:
-        sys.stdout.write(text)
+        sys.stdout.write(printable(text))
     else:
         write(out, text)
 

@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from cloudmart.cli._options import ROOT, STACK, formats
+from cloudmart.errors import printable
 
 
 @click.group()
@@ -31,7 +32,7 @@ def config_show(stack: str, root: Path, format_: str) -> None:
         return
     width = max(len(path) for path, _, _ in found)
     for path, value, origin in found:
-        click.echo(f"{path:<{width}}  {json.dumps(value, ensure_ascii=False)}  # {origin}")
+        click.echo(printable(f"{path:<{width}}  {json.dumps(value, ensure_ascii=False)}  # {origin}"))
 
 
 @config.command("schema")

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from cloudmart.finops import terminal
 from cloudmart.finops.markdown import quiet
 
 _PLAIN_WIDTH = 200
@@ -51,10 +51,9 @@ class Document:
 
 def print_text(document: Document, out: TextIO, width: int | None = None) -> None:
     """Print with colour and in the terminal's width where `out` is one, else plain and in `width` (200) columns."""
-    console = Console(file=out, highlight=False, markup=False, emoji=False, width=width)
-    if not console.is_terminal:
-        plain = width or _PLAIN_WIDTH
-        console = Console(file=out, highlight=False, markup=False, emoji=False, width=plain, no_color=True)
+    console = terminal.console(out, width or _PLAIN_WIDTH)
+    if width is not None:
+        console.width = width
     console.print(Text(document.title, style="bold"), soft_wrap=True)
     for line in document.lead:
         console.print(Text(line, style="dim"), soft_wrap=True)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from cloudmart.finops import terminal
 from cloudmart.finops.estimate import Range
 from cloudmart.finops.markdown import contained
 from cloudmart.preview import delta_report, schema
@@ -69,9 +70,7 @@ def as_text(result: PreviewResult) -> str:
 
 def print_text(result: PreviewResult, out: TextIO) -> None:
     """Print the text report; with colour, lines and the terminal's width only where ``out`` is a terminal."""
-    console = Console(file=out, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(file=out, highlight=False, markup=False, emoji=False, width=_PLAIN_WIDTH, no_color=True)
+    console = terminal.console(out, _PLAIN_WIDTH)
     recording = result.recording
     if result.delta is not None:
         _print_delta(console, result)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pygal
 from pygal.style import Style
 
-from cloudmart.report.text import printable
+from cloudmart.errors import printable
 
 #: Width of the drawing in its own units. Narrow, so that 13 units of text are still read on a phone of 390 pixels.
 _WIDTH = 400
@@ -74,7 +74,7 @@ def svg(chart: Chart, ident: str) -> str:
         min_scale=2,
         max_scale=4,
         value_formatter=_short,
-        formatter=lambda value: _text(value, chart.unit),
+        formatter=lambda value: printable(_text(value, chart.unit)),
         # pygal draws from the bottom up.
         x_labels=[_cut(label) for label in reversed(chart.labels)],
         truncate_label=-1,

@@ -7,10 +7,10 @@ import functools
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from cloudmart.errors import printable
 from cloudmart.report import charts
 from cloudmart.report.charts import Chart
 from cloudmart.report.sections import Content
-from cloudmart.report.text import printable
 
 
 def page(content: Content) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from cloudmart.errors import printable
 from cloudmart.finops.markdown import literal
 from cloudmart.finops.tables import Table
 from cloudmart.report.sections import Content, Section
-from cloudmart.report.text import printable
 
 LIMIT = 65_536
 """GitHub's for a comment, in characters. Held here in bytes, of which there are never fewer."""
