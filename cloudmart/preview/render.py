@@ -26,6 +26,7 @@ import yaml
 
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Recorded, Recording, path_text
+from cloudmart.settings.source import contents, parse_json
 
 MARKER = ".cloudmart-render.json"
 """Its presence says that a folder belongs to ``cloudmart render``."""
@@ -159,19 +160,33 @@ def render(recording: Recording, out: Path) -> Rendered:
         twice = next(name for name, count in Counter(m.label for m in objects).items() if count > 1)
         raise UserError(f"{twice}: declared twice; one object, one declaration")
 
+    _refuse_ways_out(out, {*written, *previous})
     digests = {hashlib.sha256(sentinel.encode()).hexdigest() for sentinel in recording.generated}
-    for name, manifest in written.items():
-        target = out / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(to_yaml(_without(digests, manifest.object)).encode())
     removed = sorted(set(previous) - set(written))
-    for name in removed:
-        _remove(out, name)
     result = Rendered(tuple(sorted(written)), tuple(removed), tuple(sorted(left_out)))
     marker = {"stack": recording.stack, "files": result.files, "leftOut": result.left_out}
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MARKER).write_bytes((json.dumps(marker, indent=2) + "\n").encode())
+    try:
+        for name, manifest in written.items():
+            target = out / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(to_yaml(_without(digests, manifest.object)).encode())
+        for name in removed:
+            _remove(out, name)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MARKER).write_bytes((json.dumps(marker, indent=2) + "\n").encode())
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
     return result
+
+
+def _refuse_ways_out(out: Path, names: Set[str]) -> None:
+    """A folder may come from anybody's repository: what stands in it must not lead writing, or deleting, elsewhere."""
+    for name in sorted(names):
+        folder, file = (out / name).parent, out / name
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise UserError(f"--out {out}: found a link or a file where the folder {folder.name} is; allowed: a folder")
+        if file.is_symlink() or (file.exists() and not file.is_file()):
+            raise UserError(f"--out {out}: found a link or a folder where {name} is; allowed: a plain file")
 
 
 def _without(values: Set[str], data: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,15 +248,16 @@ def _previous_files(out: Path) -> Sequence[str]:
     if not out.exists() or not any(out.iterdir()):
         return ()
     marker = out / MARKER
-    if not marker.is_file():
+    if marker.is_symlink() or not marker.is_file():
         raise UserError(f"--out {out}: holds files that no render wrote; give a new folder, or an empty one")
     try:
-        files = json.loads(marker.read_bytes())["files"]
-    except (ValueError, KeyError, TypeError):
-        files = None
-    if not isinstance(files, list) or not all(_FILE.fullmatch(str(name)) for name in files):
+        found = parse_json(contents(marker, MARKER), MARKER)
+    except UserError as error:
+        raise UserError(f"--out {out}: {MARKER} is damaged ({error}); give a new folder, or empty this one") from None
+    files = found.get("files") if isinstance(found, dict) else None
+    if not isinstance(files, list) or not all(isinstance(name, str) and _FILE.fullmatch(name) for name in files):
         raise UserError(f"--out {out}: {MARKER} is damaged; give a new folder, or empty this one")
-    return [str(name) for name in files]
+    return files
 
 
 # The shape of what _file_name makes: one folder, no way up.
