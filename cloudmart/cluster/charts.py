@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import tarfile
+import time
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,15 @@ import yaml
 
 from cloudmart.errors import UserError
 from cloudmart.settings.charts import Chart, Source
+from cloudmart.settings.source import contents, parse
 
 _SECONDS = 5.0
 _OCI_SCHEME = "https"
 # The loader written in C reads a repository's index ten times faster; some builds of PyYAML lack it.
 _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MERGED = re.compile(rb"<<\s*:")
+#: Bytes of an index, and of what is unpacked of an archive; bytes of a Chart.yaml; files before it.
+_LARGEST, _LARGEST_FILE, _MOST_FILES = 64 << 20, 1 << 20, 10_000
 _MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
 
 
@@ -65,14 +71,17 @@ def check_manifest(source: str, root: Path, *, key: str, timeout: float = _SECON
 def _repository(chart: Chart, root: Path, timeout: float) -> str | None:
     del root
     url = f"{chart.repo.rstrip('/')}/index.yaml"
-    response = requests.get(url, timeout=timeout)
-    if response.status_code != requests.codes.ok:
-        return f"{url} answers {response.status_code} {response.reason}"
+    with requests.get(url, timeout=timeout, stream=True) as response:
+        if response.status_code != requests.codes.ok:
+            return f"{url} answers {response.status_code} {response.reason}"
+        content = _body(response, timeout)
     try:
+        if _MERGED.search(content):  # a few bytes of merged mappings can mean gigabytes; an index has none
+            raise ValueError
         # A safe loader, either of them.
-        index = yaml.load(response.content, _LOADER)  # noqa: S506
-        versions = {entry["version"]: entry["urls"][0] for entry in index["entries"].get(chart.name, ())}
-    except (yaml.YAMLError, LookupError, TypeError, AttributeError):
+        index = yaml.load(content, _LOADER)  # noqa: S506
+        versions = {str(entry["version"]): str(entry["urls"][0]) for entry in index["entries"].get(chart.name, ())}
+    except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError):
         return f"{url} is not the index of a chart repository"
     if not versions:
         return f"repository {chart.repo} has no chart of that name"
@@ -96,7 +105,8 @@ def _oci(chart: Chart, root: Path, timeout: float) -> str | None:
             granted = requests.get(realm, params=challenge, timeout=timeout)
             if granted.status_code == requests.codes.ok:
                 body = granted.json()
-                headers["Authorization"] = f"Bearer {body.get('token') or body.get('access_token')}"
+                token = body.get("token") or body.get("access_token") if isinstance(body, dict) else None
+                headers["Authorization"] = f"Bearer {token}"
                 response = requests.head(url, headers=headers, timeout=timeout)
     if response.status_code in {requests.codes.ok, requests.codes.unauthorized, requests.codes.forbidden}:
         return None
@@ -106,28 +116,55 @@ def _oci(chart: Chart, root: Path, timeout: float) -> str | None:
 def _path(chart: Chart, root: Path, timeout: float) -> str | None:
     del timeout
     place = root / chart.repo
+    name_of = f"{place.name}/Chart.yaml" if place.is_dir() else place.name
     try:
         if place.is_dir():
-            text = (place / "Chart.yaml").read_bytes()
+            text = contents(place / "Chart.yaml", name_of) if (place / "Chart.yaml").exists() else _missing()
         else:
-            with tarfile.open(place, "r:gz") as archive:
-                # Every member of a chart's archive stands below one folder; the subcharts' stand deeper.
-                member = next(name for name in archive.getnames() if re.fullmatch(r"[^/]+/Chart\.yaml", name))
-                text = (archive.extractfile(member) or _missing()).read()
-        found = yaml.safe_load(text)
+            text = _from_archive(place)
+        found = parse(text, name_of).data
         name, version = found["name"], str(found["version"])
+        # Helm looks for a subchart below the name of its chart, whatever its alias.
+        subcharts = [str(dependency["name"]) for dependency in found.get("dependencies") or ()]
+    except UserError as error:
+        return f"{place} is not a chart ({error})"
     except FileNotFoundError:
         return f"{place} is not there" if not place.exists() else f"{place} has no Chart.yaml"
-    except (OSError, tarfile.TarError, StopIteration, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, tarfile.TarError, LookupError, TypeError) as error:
         return f"{place} is not a chart ({_reason(error)})"
     if (name, version) != (chart.name, chart.version):
         return f"{place} is chart {name} {version}"
     if place.is_dir():
-        # Helm looks for a subchart below the name of its chart, whatever its alias.
-        subcharts = [dependency["name"] for dependency in found.get("dependencies") or ()]
-        if absent := [sub for sub in subcharts if not any((place / "charts").glob(f"{sub}*"))]:
+        there = [one.name for one in (place / "charts").iterdir()] if (place / "charts").is_dir() else []
+        if absent := [sub for sub in subcharts if not any(name.startswith(sub) for name in there)]:
             return f"{place} lacks its subchart {', '.join(absent)} (`helm dependency build {chart.repo}`)"
     return None
+
+
+def _from_archive(place: Path) -> bytes:
+    """``Chart.yaml`` of a chart's archive."""
+    if place.exists() and not place.is_file():
+        raise tarfile.TarError("neither a folder nor a file")
+    with tarfile.open(place, "r:gz") as archive:
+        # Every member of a chart's archive stands below one folder; the subcharts' stand deeper.
+        for count, member in enumerate(archive):
+            if member.isfile() and member.size <= _LARGEST_FILE and re.fullmatch(r"[^/]+/Chart\.yaml", member.name):
+                return (archive.extractfile(member) or _missing()).read()
+            if count > _MOST_FILES or member.offset_data + member.size > _LARGEST:
+                break  # what comes behind it would have to be unpacked first
+    raise tarfile.TarError("no Chart.yaml in it")
+
+
+def _body(response: requests.Response, timeout: float) -> bytes:
+    """An answer of up to 64 MiB, within the time limit and not just each part of it."""
+    deadline, pieces, size = time.monotonic() + timeout, [], 0
+    # What has come, and not a whole piece: a server that drips would keep us waiting for that.
+    while piece := response.raw.read1(1 << 16, decode_content=True):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _LARGEST or time.monotonic() > deadline:
+            raise requests.Timeout if size <= _LARGEST else requests.RequestException("it sends more than 64 MiB")
+    return b"".join(pieces)
 
 
 def _missing() -> Any:

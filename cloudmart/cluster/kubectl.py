@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cloudmart.errors import UserError
+
+#: Bytes that one call may print; a list of 10,000 pods has some 80 MiB. And of errors.
+_LARGEST, _LARGEST_ERROR = 128 << 20, 1 << 20
 
 
 class KubectlError(UserError):
@@ -39,27 +44,28 @@ class Kubectl:
     def run(self, *args: str, stdin: str | None = None, timeout: float = 120) -> str:
         """Standard output of one call. `timeout` in seconds. Raises ``KubectlError`` when it fails."""
         try:
-            done = subprocess.run(
-                [*self.command, *args],
-                input=stdin,
-                capture_output=True,
-                text=True,
-                timeout=timeout,
-                env={**os.environ, **self.env},
-                check=False,
+            code, out, said = _answered(
+                [*self.command, *args], stdin, {**os.environ, **self.env}, timeout=timeout, most=_LARGEST
             )
         except subprocess.TimeoutExpired:
             raise KubectlError(f"kubectl {args[0]}: no answer within {timeout:.0f} s") from None
+        except OverflowError:
+            raise KubectlError(f"kubectl {args[0]}: prints more than {_LARGEST >> 20} MiB") from None
         except OSError as error:
             raise KubectlError(f"{self.path}: cannot be run ({error.strerror})") from None
-        if done.returncode != 0:
-            raise KubectlError(f"kubectl {args[0]}: {_said(done.stderr) or f'exit code {done.returncode}'}")
-        return done.stdout
+        except ValueError as error:  # a NUL in an argument
+            raise KubectlError(f"kubectl {args[0]}: cannot be asked ({error})") from None
+        if code != 0:
+            raise KubectlError(f"kubectl {args[0]}: {_said(said) or f'exit code {code}'}")
+        return out
 
     def json(self, *args: str, stdin: str | None = None, timeout: float = 120) -> Any:
         """What one call prints as JSON; None where it prints nothing (``--ignore-not-found``)."""
         text = self.run(*args, "-o", "json", stdin=stdin, timeout=timeout)
-        return json.loads(text) if text.strip() else None
+        try:
+            return json.loads(text) if text.strip() else None
+        except (ValueError, RecursionError):
+            raise KubectlError(f"kubectl {args[0]}: prints something that is not JSON") from None
 
     def follow(self, *args: str, line: Callable[[str], None], timeout: float) -> bool:
         """Runs a call that reports as it goes, such as ``rollout status``; True when it succeeded within `timeout`."""
@@ -79,6 +85,51 @@ class Kubectl:
         for text in output.splitlines():
             line(text)
         return process.returncode == 0
+
+
+def _answered(
+    command: Sequence[str], stdin: str | None, environment: Mapping[str, str], *, timeout: float, most: int
+) -> tuple[int, str, str]:
+    """Exit code, output and errors. What is no UTF-8 is replaced. Raises ``OverflowError`` beyond `most` bytes."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+    texts: dict[str, bytes] = {}
+
+    def read(name: str, pipe: IO[bytes], limit: int) -> None:
+        texts[name] = pipe.read(limit + 1)
+        if len(texts[name]) > limit:
+            process.kill()
+            pipe.close()  # for what it started, a credential plugin say, which would write on
+
+    def write(pipe: IO[bytes]) -> None:
+        # A kubectl that ends before it has read everything says why.
+        with contextlib.suppress(BrokenPipeError), pipe:
+            pipe.write((stdin or "").encode("utf-8", "surrogateescape"))
+
+    threads = []
+    with process:
+        for name, pipe, limit in (("out", process.stdout, most), ("errors", process.stderr, _LARGEST_ERROR)):
+            if pipe is not None:
+                threads.append(threading.Thread(target=read, args=(name, pipe, limit), daemon=True))
+        if process.stdin is not None:
+            threads.append(threading.Thread(target=write, args=(process.stdin,), daemon=True))
+        for thread in threads:
+            thread.start()
+        try:
+            process.wait(timeout)
+        except BaseException:
+            process.kill()
+            raise
+        for thread in threads:
+            thread.join()
+    if len(texts["out"]) > most or len(texts["errors"]) > _LARGEST_ERROR:
+        raise OverflowError
+    return process.returncode, texts.pop("out").decode("utf-8", "replace"), texts["errors"].decode("utf-8", "replace")
 
 
 def _said(stderr: str) -> str:
