@@ -123,7 +123,8 @@ def _by_applyset(declared: Iterable[Recorded], stack: str, home: str) -> Iterato
         group, resource = resource_of(str(one.api_version), str(one.kind))
         name, space = str(one.object_name), str(one.namespace or "")
         if one.kind == "Namespace":
-            yield from _of_namespace(name, ("get", "patch") if name == home else ("get", "patch", "delete"))
+            for verb in ("get", "patch", *(() if name == home else ("delete",))):
+                yield Permission("", group, resource, verb, name)
             yield Permission("", group, resource, "list")
         elif space:
             spaces.add(space)
@@ -145,19 +146,16 @@ def _by_engine(declared: Iterable[Recorded]) -> Iterator[Permission]:
         name, space = str(one.object_name), str(one.namespace or "")
         verbs = ["get", "create", "patch", *([] if one.retain_on_delete else ["delete"])]
         if one.kind == "Namespace":
-            yield from _of_namespace(name, [verb for verb in verbs if verb != "create"])
-            continue
+            # Not in a Role of the namespace: that goes with it, while the engine waits for it to be gone.
+            verbs.remove("create")
         for verb in verbs:
             yield Permission(space, group, resource, verb, "" if space else name)
+        if one.kind == "Namespace" and one.retain_on_delete:
+            continue
         yield Permission(space, group, resource, "watch")
         for awaited in _AWAITED.get(str(one.kind), ()):
             yield Permission(space, *awaited)
         yield Permission(space, "", "events", "watch")
-
-
-def _of_namespace(name: str, verbs: Iterable[str]) -> Iterator[Permission]:
-    # A Role in the namespace may speak of the namespace itself.
-    return (Permission(name, "", "namespaces", verb, name) for verb in verbs)
 
 
 # --- Helm releases ---------------------------------------------------------------------------------------------------
