@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,10 @@ from cloudmart.errors import UserError
 
 #: Bytes that one call may print; a list of 10,000 pods has some 80 MiB. And of errors.
 _LARGEST, _LARGEST_ERROR = 128 << 20, 1 << 20
+#: A call that may take longer than this many seconds is not left waiting for an API server that is gone.
+_PATIENCE = 120.0
+#: It is asked so often (seconds) whether it is ready, with as long to answer, and is gone after so many times in a row.
+_ASK_SECONDS, _UNANSWERED = 5.0, 3
 
 
 class KubectlError(UserError):
@@ -42,12 +47,19 @@ class Kubectl:
         return command
 
     def run(self, *args: str, stdin: str | None = None, timeout: float = 120) -> str:
-        """Standard output of one call. `timeout` in seconds. Raises ``KubectlError`` when it fails."""
+        """Standard output of one call. `timeout` in seconds. Raises ``KubectlError`` when it fails.
+
+        With a timeout of more than two minutes, a call also fails when the API server is not ready for half a minute:
+        kubectl itself goes on with each further object of an `apply`, and waits for what it has deleted to go.
+        """
+        gone = _Gone(self) if timeout > _PATIENCE else None
         try:
             code, out, said = _answered(
-                [*self.command, *args], stdin, {**os.environ, **self.env}, timeout=timeout, most=_LARGEST
+                [*self.command, *args], stdin, {**os.environ, **self.env}, timeout=timeout, most=_LARGEST, gone=gone
             )
         except subprocess.TimeoutExpired:
+            if gone is not None and gone.why:
+                raise KubectlError(f"kubectl {args[0]}: the API server is not ready any more: {gone.why}") from None
             raise KubectlError(f"kubectl {args[0]}: no answer within {timeout:.0f} s") from None
         except OverflowError:
             raise KubectlError(f"kubectl {args[0]}: prints more than {_LARGEST >> 20} MiB") from None
@@ -87,8 +99,35 @@ class Kubectl:
         return process.returncode == 0
 
 
+class _Gone:
+    """Whether an API server has stopped answering; to be called again and again."""
+
+    def __init__(self, kubectl: Kubectl) -> None:
+        self._kubectl = kubectl
+        self._unanswered = 0
+        #: What was said last, once it is gone.
+        self.why = ""
+
+    def __call__(self) -> bool:
+        try:
+            self._kubectl.run("get", "--raw", "/readyz", timeout=_ASK_SECONDS)
+        except KubectlError as error:
+            if "orbidden" not in str(error):
+                self._unanswered += 1
+                self.why = str(error) if self._unanswered >= _UNANSWERED else ""
+                return bool(self.why)
+        self._unanswered = 0
+        return False
+
+
 def _answered(
-    command: Sequence[str], stdin: str | None, environment: Mapping[str, str], *, timeout: float, most: int
+    command: Sequence[str],
+    stdin: str | None,
+    environment: Mapping[str, str],
+    *,
+    timeout: float,
+    most: int,
+    gone: Callable[[], bool] | None = None,
 ) -> tuple[int, str, str]:
     """Exit code, output and errors. What is no UTF-8 is replaced. Raises ``OverflowError`` beyond `most` bytes."""
     process = subprocess.Popen(
@@ -121,7 +160,7 @@ def _answered(
         for thread in threads:
             thread.start()
         try:
-            process.wait(timeout)
+            _wait(process, timeout, gone)
         except BaseException:
             process.kill()
             raise
@@ -130,6 +169,20 @@ def _answered(
     if len(texts["out"]) > most or len(texts["errors"]) > _LARGEST_ERROR:
         raise OverflowError
     return process.returncode, texts.pop("out").decode("utf-8", "replace"), texts["errors"].decode("utf-8", "replace")
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: float, gone: Callable[[], bool] | None) -> None:
+    """Until a process ends. Raises ``TimeoutExpired`` after `timeout` seconds, and when what it talks to is gone."""
+    deadline = time.monotonic() + timeout
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            process.wait(left if gone is None else min(left, _ASK_SECONDS))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= deadline or (gone is not None and gone()):
+                raise
+        else:
+            return
 
 
 def _said(stderr: str) -> str:

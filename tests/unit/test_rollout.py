@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cloudmart.cluster import kubectl
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.deploy import rollout
 from cloudmart.errors import UserError
@@ -136,3 +137,16 @@ def test_a_watch_that_is_cut_off_is_taken_up_again_and_an_api_server_that_stays_
     with pytest.raises(KubectlError, match="waiting for Deployment shop/web: the server has lost the connection"):
         rollout._waited(Cluster(rollouts=[lost] * 3), ("Deployment", "shop", "web"), 0, print)
     assert issubclass(KubectlError, UserError)
+
+
+def test_a_long_call_does_not_wait_for_an_api_server_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "kubectl"
+    fake.write_text('#!/bin/sh\n[ "$1" = apply ] && exec sleep 60\necho "error: connection refused" >&2; exit 1\n')
+    fake.chmod(0o755)
+    monkeypatch.setattr(kubectl, "_ASK_SECONDS", 0.05)
+    with pytest.raises(
+        KubectlError, match=r"^kubectl apply: the API server is not ready any more: kubectl get: error: "
+    ):
+        Kubectl(path=fake).run("apply", timeout=600)
