@@ -38,7 +38,11 @@ from cloudmart.settings.source import contents, parse_json
 
 PACK = Path(__file__).resolve().parents[2] / "policy"
 
-_NO_OPTIONS = PolicyResourceOptions(False, [], None, [], PolicyCustomTimeouts(0, 0, 0), [])
+#: By whether the resource is protected: of the options, the rules ask for nothing else.
+_OPTIONS = {
+    protect: PolicyResourceOptions(protect, [], None, [], PolicyCustomTimeouts(0, 0, 0), [])
+    for protect in (False, True)
+}
 
 
 class Resource(Protocol):
@@ -53,6 +57,8 @@ class Resource(Protocol):
     def name(self) -> str: ...
     @property
     def inputs(self) -> Mapping[str, Any]: ...
+    @property
+    def protect(self) -> bool: ...
     @property
     def unknown_paths(self) -> Sequence[tuple[str | int, ...]]: ...
 
@@ -149,7 +155,11 @@ def evaluate(
             for rule in mending:
                 # Typed as an awaitable; what comes back is the properties, or None for no change.
                 props = rule.remediate(_args(resource, props, settings[rule.name])) or props
-        seen.append(PolicyResource(resource.type, props, resource.urn, resource.name, _NO_OPTIONS, None, None, [], {}))
+        seen.append(
+            PolicyResource(
+                resource.type, props, resource.urn, resource.name, _OPTIONS[resource.protect], None, None, [], {}
+            )
+        )
         for rule in one:
             rule.validate(_args(resource, props, settings[rule.name]), report(rule, resource.urn))
     for about in active:
@@ -160,7 +170,7 @@ def evaluate(
 
 def _args(resource: Resource, props: Any, setting: _Setting) -> ResourceValidationArgs:
     return ResourceValidationArgs(
-        resource.type, props, resource.urn, resource.name, _NO_OPTIONS, None, setting.properties
+        resource.type, props, resource.urn, resource.name, _OPTIONS[resource.protect], None, setting.properties
     )
 
 

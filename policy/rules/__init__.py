@@ -17,6 +17,7 @@ from . import (
     resources,
     secrets,
     stack,
+    stateful,
 )
 
 POLICIES: list[Policy] = [
@@ -33,6 +34,7 @@ POLICIES: list[Policy] = [
         autoscaling,
         disruption,
         helm,
+        stateful,
         stack,
     )
     for policy in topic.POLICIES

@@ -10,6 +10,7 @@ from typing import Any
 from pulumi_policy import (
     EnforcementLevel,
     PolicyConfigSchema,
+    PolicyResourceOptions,
     ReportViolation,
     ResourceValidationArgs,
     ResourceValidationPolicy,
@@ -111,6 +112,27 @@ def resource_rule(
         return args.props if not _exempt(found, config) and remediate(found, args.props, config) else None
 
     return ResourceValidationPolicy(validate=validate, remediate=mended if remediate else None, **about.policy(schema))
+
+
+def options_rule(
+    about: About,
+    kinds: frozenset[str],
+    check: Callable[[Object, PolicyResourceOptions, Config], Iterable[Finding]],
+    schema: Schema | None = None,
+) -> ResourceValidationPolicy:
+    """A rule about the options of one resource of `kinds`: what Pulumi is told of it, and Kubernetes never sees."""
+
+    def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        kind = kind_of(args.resource_type)
+        if kind not in kinds:
+            return
+        config = args.get_config()
+        found = read(kind, args.urn, args.name, args.props)
+        for finding in check(found, args.opts, config):
+            if not _exempt(found, config):
+                report(about.message(found, finding), None)
+
+    return ResourceValidationPolicy(validate=validate, **about.policy(schema))
 
 
 def object_rule(

@@ -125,7 +125,8 @@ def _pinned(found: Object, _config: Config) -> Iterator[Finding]:
         yield Finding(f"chart '{chart}' has no repository, so it depends on who runs this")
 
 
-def _chart_name(chart: str) -> str:
+def chart_name(chart: str) -> str:
+    """The name of a chart, of its repository, an address or a path."""
     return _PACKAGED.sub("", chart.rstrip("/")).rsplit("/", 1)[-1]
 
 
@@ -133,7 +134,7 @@ def _requests(found: Object, config: Config) -> Iterator[Finding]:
     chart, values = found.body.get("chart"), found.body.get("values")
     if not isinstance(chart, str) or values is UNKNOWN or found.body.get("valueYamlFiles"):
         return  # values from files are not among the inputs
-    for component in config["charts"].get(_chart_name(chart), ()):
+    for component in config["charts"].get(chart_name(chart), ()):
         switched = [
             default if value is None else value
             for switch, default in component["switches"].items()

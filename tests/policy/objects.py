@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cloudmart.preview.policy import evaluate
@@ -36,6 +36,7 @@ class Resource:
     name: str
     inputs: dict[str, Any]
     unknown_paths: Sequence[tuple[str | int, ...]] = field(default=())
+    protect: bool = False
 
     @property
     def urn(self) -> str:
@@ -49,7 +50,7 @@ class Resource:
         for step in steps[:-1]:
             holder = holder[step] if isinstance(step, int) else holder.setdefault(step, {})  # type: ignore[index]
         holder[steps[-1]] = value  # type: ignore[index]
-        return Resource(self.type, self.name, inputs)
+        return replace(self, inputs=inputs)
 
     def without(self, path: str) -> Resource:
         """A copy without what stands at a dotted path."""
@@ -58,11 +59,11 @@ class Resource:
         for step in _steps(path)[:-1]:
             holder = holder[step]
         del holder[_steps(path)[-1]]
-        return Resource(self.type, self.name, inputs)
+        return replace(self, inputs=inputs)
 
     def unknown(self, path: str) -> Resource:
         """A copy whose value at a dotted path is known only after `up`."""
-        return Resource(self.type, self.name, self.with_(path, "[unknown]").inputs, (tuple(_steps(path)),))
+        return replace(self.with_(path, "[unknown]"), unknown_paths=(tuple(_steps(path)),))
 
 
 def _steps(path: str) -> list[str | int]:

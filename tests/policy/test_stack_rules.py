@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -397,3 +398,60 @@ def test_labels_that_preview_cannot_know_may_be_selected() -> None:
 def test_services_without_pods_of_their_own_are_no_orphans() -> None:
     assert broken("no-orphans", service().without("spec.selector")) == []
     assert broken("no-orphans", service().with_("spec.type", "ExternalName")) == []
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+EVERYWHERE = {"namespaces": ["*"]}
+
+
+def _store(kind: str, group: str, body: Any = None) -> Resource:
+    return Resource(f"kubernetes:{group}:{kind}", "postgres", {"metadata": {"namespace": "shop"}, "spec": body or {}})
+
+
+HOLDERS = [
+    _store("StatefulSet", "apps/v1", {"volumeClaimTemplates": [{"metadata": {"name": "data"}}]}),
+    _store("PersistentVolumeClaim", "core/v1"),
+    _store("Cluster", "postgresql.cnpg.io/v1"),
+    _store("Kafka", "kafka.strimzi.io/v1"),
+    _store("KafkaNodePool", "kafka.strimzi.io/v1"),
+    Resource(
+        "kubernetes:helm.sh/v3:Release", "postgres", {"namespace": "shop", "chart": "./charts/redis-ha-4.1.0.tgz"}
+    ),
+]
+
+
+@pytest.mark.parametrize("found", HOLDERS, ids=lambda found: found.type)
+def test_what_holds_data_must_be_protected(found: Resource) -> None:
+    kind = found.type.rsplit(":", 1)[-1]
+    [message] = broken("data-protected", found, **EVERYWHERE)
+    assert f"{kind} shop/postgres: holds data and is not protected" in message
+    assert broken("data-protected", replace(found, protect=True), **EVERYWHERE) == []
+    assert broken("data-protected", found, **EVERYWHERE, exempt=[f"{kind}/shop/postgres"]) == []
+
+
+def test_where_data_must_be_protected_is_configured() -> None:
+    [found, *_] = HOLDERS
+    assert broken("data-protected", found) == []
+    assert broken("data-protected", found, namespaces=["elsewhere"]) == []
+    assert len(broken("data-protected", found, namespaces=["elsewhere", "sh*"])) == 1
+    # Without a namespace it is the default one.
+    assert len(broken("data-protected", found.without("metadata.namespace"), namespaces=["default"])) == 1
+
+
+def test_which_charts_hold_data_is_configured() -> None:
+    found = HOLDERS[-1]
+    assert broken("data-protected", found, **EVERYWHERE, charts=[]) == []
+    other = found.with_("chart", "oci://example.com/charts/mysql")
+    assert broken("data-protected", other, **EVERYWHERE) == []
+    assert len(broken("data-protected", other, **EVERYWHERE, charts=["mysql"])) == 1
+    assert broken("data-protected", found.without("chart"), **EVERYWHERE) == []
+
+
+def test_what_holds_no_data_or_may_hold_none_needs_no_protection() -> None:
+    bare = _store("StatefulSet", "apps/v1")
+    assert broken("data-protected", bare, workload(), **EVERYWHERE) == []
+    assert broken("data-protected", HOLDERS[0].unknown("spec.volumeClaimTemplates"), **EVERYWHERE) == []
+    assert broken("data-protected", HOLDERS[1].unknown("metadata.namespace"), **EVERYWHERE) == []
+    # A kind of the same name in somebody else's group.
+    assert broken("data-protected", _store("Cluster", "example.com/v1"), **EVERYWHERE) == []

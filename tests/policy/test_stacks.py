@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import lru_cache
 
 import pytest
@@ -55,3 +56,11 @@ def test_the_pack_costs_less_than_a_third_of_a_millisecond_a_resource() -> None:
     started = time.process_time()
     evaluate(resources, {"all": "mandatory"})
     assert (time.process_time() - started) / len(resources) < 0.0003
+
+
+@pytest.mark.parametrize("name", ["postgres", "redis", "broker", "kafka"])
+def test_prod_does_not_pass_without_the_protection_of_one_store(name: str) -> None:
+    config = read_config(PACK / "config" / "prod.json")
+    loose = [replace(found, protect=found.protect and found.name != name) for found in _recorded("prod")]
+    broken = {(said.rule, said.level, said.urn.rsplit("::", 1)[-1]) for said in evaluate(loose, config)}
+    assert broken == {("data-protected", "mandatory", name)}
