@@ -124,7 +124,7 @@ class Platform(pulumi.ComponentResource):
                 mesh_ports=network.mesh_ports(settings.mesh),
                 pod_annotations={store: pod_annotations(settings, store) for store in settings.stores},
                 home=settings.namespace.name,
-                rotations=settings.secrets.rotations,
+                secrets=settings.secrets,
                 # Whatever needs a store is down without it.
                 priority_class=priorities.names[Criticality.CRITICAL],
                 # They watch the shop's namespace, and bind roles in it.

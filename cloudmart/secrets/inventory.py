@@ -12,6 +12,7 @@ from typing import Any
 from cloudmart.preview.recorder import Recorded, Recording
 from cloudmart.settings import Settings
 
+_EXTERNAL_SECRET = "ExternalSecret"  # noqa: S105 - a kind
 _SECRET_KEYS = ("secretname", "existingsecret", "configsecret")
 #: Keys of a Secret's manifest that hold its values.
 _VALUES = ("stringData", "data")
@@ -22,6 +23,8 @@ class Source(StrEnum):
 
     #: The program makes it, once, and anew when it is rotated.
     GENERATED = "generated"
+    #: The External Secrets Operator fetches it from where people keep it.
+    EXTERNAL = "external"
     #: An encrypted value of the stack's file.
     CONFIGURATION = "configuration"
     #: Something reads a Secret that this program does not make.
@@ -51,10 +54,10 @@ class Secret:
     secret: str
     #: The keys of the Secret that hold the value, by itself or within a file.
     keys: tuple[str, ...]
-    #: How often it was made anew; None for what is not generated.
+    #: How often it was made anew; None for what cannot be rotated from here.
     rotation: int | None
     consumers: tuple[Consumer, ...]
-    #: Stands for the value in the recording; empty for what comes from elsewhere.
+    #: Stands for a generated or configured value in the recording.
     sentinel: str = ""
 
 
@@ -69,9 +72,12 @@ class _Reference:
 def inventory(recording: Recording, settings: Settings) -> list[Secret]:
     """Every secret value of a stack, in the program's order; then the Secrets that are read and not made here."""
     readers = [(one, list(_references(one.inputs))) for one in _readers(recording)]
-    found = []
+    found: list[Secret] = []
     made = set()
     for holder in recording.resources:
+        if holder.kind == _EXTERNAL_SECRET:
+            found += _fetched(holder, settings, readers)
+            made.add((str(holder.namespace), str(holder.inputs["spec"]["target"]["name"])))
         if not (holder.is_kubernetes_object and holder.kind == "Secret"):
             continue
         place = (str(holder.namespace), str(holder.object_name))
@@ -86,6 +92,7 @@ def inventory(recording: Recording, settings: Settings) -> list[Secret]:
                     secret="/".join(place),
                     keys=keys,
                     rotation=settings.secrets.rotations.get(wanted.name, 0) if generated else None,
+                    # As `components.password.checksum_of` makes it, here and below.
                     consumers=tuple(_consumers(readers, place, frozenset(keys), sentinel)),
                     sentinel=sentinel,
                 )
@@ -106,10 +113,39 @@ def _values(holder: Recorded, recording: Recording) -> dict[str, tuple[str, ...]
     return {sentinel: tuple(keys) for sentinel, keys in found.items()}
 
 
+def _fetched(
+    holder: Recorded, settings: Settings, readers: list[tuple[Recorded, list[_Reference]]]
+) -> Iterator[Secret]:
+    """The values that an ExternalSecret fetches for its Secret."""
+    prefix = settings.secrets.external.prefix if settings.secrets.external else ""
+    names = {f"{prefix}{name}": name for name in settings.passwords}
+    spec = holder.inputs["spec"]
+    template = spec["target"]["template"]["data"]
+    for datum in spec["data"]:
+        value = f"{{{{ .{datum['secretKey']} }}}}"
+        name = names[datum["remoteRef"]["key"]]
+        rotation = settings.secrets.rotations.get(name, 0)
+        keys = tuple(key for key, text in template.items() if value in text)
+        place = (str(holder.namespace), str(spec["target"]["name"]))
+        yield Secret(
+            name=name,
+            source=Source.EXTERNAL,
+            secret="/".join(place),
+            keys=keys,
+            rotation=rotation,
+            consumers=tuple(_consumers(readers, place, frozenset(keys), f"{value} {rotation}")),
+        )
+
+
 def _readers(recording: Recording) -> Iterator[Recorded]:
     """What can read a Secret: objects and charts."""
     for one in recording.resources:
-        if one.custom and one.type.startswith("kubernetes:") and one.kind != "Secret" and one.namespace:
+        if (
+            one.custom
+            and one.type.startswith("kubernetes:")
+            and one.kind not in ("Secret", _EXTERNAL_SECRET)
+            and one.namespace
+        ):
             yield one
 
 
@@ -119,11 +155,10 @@ def _label(one: Recorded) -> str:
 
 
 def _consumers(
-    readers: list[tuple[Recorded, list[_Reference]]], place: tuple[str, str], keys: frozenset[str], sentinel: str
+    readers: list[tuple[Recorded, list[_Reference]]], place: tuple[str, str], keys: frozenset[str], mark: str
 ) -> Iterator[Consumer]:
     namespace, name = place
-    # As `components.password.checksum_of` makes it.
-    digest = hashlib.sha256(sentinel.encode()).hexdigest()
+    digest = hashlib.sha256(mark.encode()).hexdigest()
     for one, references in readers:
         if one.namespace != namespace:
             continue

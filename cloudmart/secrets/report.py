@@ -55,7 +55,7 @@ def document(stack: str, secrets: Sequence[Secret], made: Mapping[str, datetime]
         Column("Read by", number=False),
     ]
     notes = []
-    if any(one.source is Source.GENERATED and of.pods and not of.follows for one in secrets for of in one.consumers):
+    if any(one.rotation is not None and of.pods and not of.follows for one in secrets for of in one.consumers):
         notes.append("* goes on with the old value after a rotation, until somebody restarts it")
     return Document(f"Secrets of stack {stack}", (), [Table("No value is shown", columns, rows)], notes)
 

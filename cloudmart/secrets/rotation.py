@@ -13,6 +13,8 @@ from cloudmart.secrets.inventory import Secret, Source, inventory
 from cloudmart.settings import Settings, edit, load, stack_file
 from cloudmart.settings.data import PASSWORD, Store, StoreMode
 
+_ROTATED = (Source.GENERATED, Source.EXTERNAL)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -22,6 +24,8 @@ class Plan:
     name: str
     #: How often it was made anew, with this time.
     rotation: int
+    #: Whether it is made here; else somebody has changed it already, where External Secrets finds it.
+    generated: bool
     #: ``cloudmart/postgres-credentials (password)``.
     updated: tuple[str, ...]
     #: Whose pods are replaced.
@@ -42,22 +46,23 @@ class Plan:
 def plan(stack: str, root: Path, name: str) -> Plan:
     """What it would do to make the password `name` anew; nothing is changed.
 
-    Raises ``UserError`` for a name that is none of the stack's generated passwords.
+    Raises ``UserError`` for a name that is none of the stack's passwords.
     """
     settings = load(stack, root)
     if name not in settings.passwords:
         allowed = ", ".join(settings.passwords) or "none"
-        raise UserError(f"stack {stack}: found no generated password {name!r}; allowed: {allowed}")
+        raise UserError(f"stack {stack}: found no password {name!r}; allowed: {allowed}")
     return _planned(record(stack, root), settings, name)
 
 
 def _planned(recording: Recording, settings: Settings, name: str) -> Plan:
-    places = [one for one in inventory(recording, settings) if one.source is Source.GENERATED and one.name == name]
+    places = [one for one in inventory(recording, settings) if one.source in _ROTATED and one.name == name]
     consumers = list(dict.fromkeys(consumer for place in places for consumer in place.consumers))
     return Plan(
         stack=recording.stack,
         name=name,
         rotation=settings.secrets.rotations.get(name, 0) + 1,
+        generated=settings.secrets.external is None,
         updated=tuple(f"{place.secret} ({', '.join(place.keys)})" for place in places),
         restarted=tuple(one.label for one in consumers if one.pods and one.follows),
         taken_up=tuple(one.label for one in consumers if not one.pods),
@@ -78,6 +83,8 @@ def _interruption(settings: Settings, name: str, places: list[Secret]) -> str:
     own = name == f"{owner}-{PASSWORD}"
     if store is None:
         return "Grafana's one pod is replaced; people log in again."
+    if store.mode is StoreMode.EXTERNAL:
+        return f"Callers of {owner} restart. The managed service has to know the password before that."
     if store.mode is StoreMode.SINGLE:
         if not own:
             return f"{owner} restarts, and its one pod is away meanwhile; its callers connect again."
@@ -106,6 +113,7 @@ def document(planned: Plan) -> Mapping[str, Any]:
         "stack": planned.stack,
         "name": planned.name,
         "rotation": planned.rotation,
+        "generated": planned.generated,
         "updated": list(planned.updated),
         "restarted": list(planned.restarted),
         "takenUp": list(planned.taken_up),
@@ -116,8 +124,11 @@ def document(planned: Plan) -> Mapping[str, Any]:
 
 def lines(planned: Plan) -> list[str]:
     """For people."""
+    first = ("makes anew", (f"RandomPassword {planned.name}, rotation {planned.rotation}",))
+    if not planned.generated:
+        first = ("fetches", (f"{planned.name}, rotation {planned.rotation}: change it in the vault first",))
     parts = (
-        ("makes anew", (f"RandomPassword {planned.name}, rotation {planned.rotation}",)),
+        first,
         ("updates", tuple(f"Secret {place}" for place in planned.updated)),
         ("restarts", planned.restarted),
         ("its operator takes it up", planned.taken_up),

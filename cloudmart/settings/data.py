@@ -117,10 +117,11 @@ class Store(Model):
         """The port that clients connect to."""
         return self.external.port if self.external else self.server_port
 
-    def passwords(self, name: str, callers: Sequence[str]) -> Sequence[str]:
-        """Names of the passwords that are generated for it, and for `callers` where each has its own."""
+    def passwords(self, name: str, callers: Sequence[str], *, managed: bool) -> Sequence[str]:
+        """Names of its passwords, and of those of `callers` where each has its own; of one in mode `external` where it
+        is `managed` like the others, and is not from the configuration."""
         match self.mode:
-            case StoreMode.EXTERNAL:
+            case StoreMode.EXTERNAL if not managed:
                 return ()
             case StoreMode.OPERATOR:
                 return self._cluster_passwords(name, callers)
@@ -338,9 +339,9 @@ class PostgresSettings(Store):
                 raise ValueError(f"{key} is 'postgres', the administrator's own; allowed: any other name")
         return self
 
-    def passwords(self, name: str, callers: Sequence[str]) -> Sequence[str]:
+    def passwords(self, name: str, callers: Sequence[str], *, managed: bool) -> Sequence[str]:
         superuser = (f"{name}-{SUPERUSER_PASSWORD}",) if self.mode is StoreMode.SINGLE else ()
-        return (*super().passwords(name, callers), *superuser)
+        return (*super().passwords(name, callers, managed=managed), *superuser)
 
     def _cluster_passwords(self, name: str, callers: Sequence[str]) -> Sequence[str]:
         # The database's owner, then the roles of the services.

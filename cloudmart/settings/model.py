@@ -281,7 +281,8 @@ class Settings(Declaration):
 
     @functools.cached_property
     def passwords(self) -> Mapping[str, str]:
-        """Every password that is generated, by name, with whose it is: a store, or ``monitoring``."""
+        """Every password that is generated, or kept where External Secrets finds it, by name, with whose it is: a store,
+        or ``monitoring``."""
         found = self._passwords(self._stores)
         return {**found, GRAFANA_ADMIN: "monitoring"} if self.monitoring.enabled else found
 
@@ -301,7 +302,11 @@ class Settings(Declaration):
         return {
             password: name
             for name, store in stores.items()
-            for password in store.passwords(name, [service for service, of in needs.items() if name in of])
+            for password in store.passwords(
+                name,
+                [service for service, of in needs.items() if name in of],
+                managed=self.secrets.external is not None,
+            )
         }
 
     @property

@@ -10,6 +10,7 @@ import pulumi
 
 from cloudmart.settings import Party
 from cloudmart.settings.data import DataSettings, Store, StoreMode
+from cloudmart.settings.secrets import SecretSettings
 from components.connection import Connection
 from components.data.kafka import Kafka
 from components.data.postgres import Postgres
@@ -41,8 +42,7 @@ class DataLayerArgs:
     mesh_ports: Sequence[int] = ()
     #: By store: annotations of its pods, for others that read them.
     pod_annotations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    #: By password: how often it was made anew.
-    rotations: Mapping[str, int] = field(default_factory=dict)
+    secrets: SecretSettings = field(default_factory=SecretSettings)
     #: The stores' priority. Without one they are the first to go when a node is full, and all services with them.
     priority_class: pulumi.Input[str] | None = None
     #: By store in mode `operator`.
@@ -52,7 +52,8 @@ class DataLayerArgs:
 class DataLayer(pulumi.ComponentResource):
     """``cloudmart:data:DataLayer``: a ``Postgres``, ``Redis`` and ``Kafka`` component for each store that is declared.
 
-    The password of a store in mode `external` is the secret configuration value ``<store>Password``.
+    The password of a store in mode `external` is the secret configuration value ``<store>Password``, unless passwords
+    come from External Secrets.
     """
 
     #: By store: what its consumers need to know.
@@ -87,8 +88,10 @@ class DataLayer(pulumi.ComponentResource):
                     scrapers=args.scrapers.get(store, ()),
                     mesh_ports=args.mesh_ports,
                     pod_annotations=args.pod_annotations.get(store, {}),
-                    password=pulumi.Config().require_secret(f"{store}Password") if external else None,
-                    rotations=args.rotations,
+                    password=pulumi.Config().require_secret(f"{store}Password")
+                    if external and args.secrets.external is None
+                    else None,
+                    secrets=args.secrets,
                     priority_class=args.priority_class,
                     operator=args.operators.get(store),
                 ),

@@ -93,8 +93,9 @@ class Postgres(StoreComponent[PostgresSettings]):
         data: dict[str, pulumi.Input[str]] = {"username": self._settings.user}
         if self._settings.mode is StoreMode.SINGLE:
             superuser = self._generated(SUPERUSER_PASSWORD)
+            self._own_passwords.append(superuser)
             self._own_checksums["checksum/superuser"] = checksum_of(superuser)
-            data[_SUPERUSER_KEY] = superuser.result
+            data[_SUPERUSER_KEY] = superuser.value
         return data
 
     def _operator(self, args: OperatorArgs) -> None:
@@ -102,7 +103,7 @@ class Postgres(StoreComponent[PostgresSettings]):
         if args.party is None:
             raise ValueError(f"{name}: mode operator needs the operator's pods")
         pooler = pooler_name(name)
-        secret = self._secret(self._generated(PASSWORD).result, "kubernetes.io/basic-auth", _RELOADED)
+        secret = self._secret(self._generated(PASSWORD), "kubernetes.io/basic-auth", _RELOADED)
         own = self._credentials_of_callers(_RELOADED)
         wired = (self._args.scrapers, self._args.home, args.api_server_cidrs)
         policies = [

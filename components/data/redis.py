@@ -79,7 +79,7 @@ tcp-keepalive 60
     def _operator(self, args: OperatorArgs) -> None:  # noqa: ARG002 - there is none, but a chart
         name, settings = self._name, self._settings
         password = self._generated(PASSWORD)
-        secret = self._secret(password.result)
+        secret = self._secret(password)
         checksum = checksum_of(password, secret)
         self.connection = replace(self.connection, checksum=checksum)
         scrapers, home = self._args.scrapers, self._args.home

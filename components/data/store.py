@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import (
@@ -38,7 +38,6 @@ from pulumi_kubernetes.core.v1 import (
     ProjectedVolumeSourceArgs,
     ResourceRequirementsArgs,
     SeccompProfileArgs,
-    Secret,
     SecretKeySelectorArgs,
     SecretProjectionArgs,
     SecurityContextArgs,
@@ -59,14 +58,12 @@ from pulumi_kubernetes.networking.v1 import (
 
 from cloudmart.settings import Party, Resources
 from cloudmart.settings.data import PASSWORD, Exporter, Store, StoreMode
+from cloudmart.settings.secrets import SecretSettings
 from cloudmart.settings.service import ServiceTopics
 from components import network
 from components.connection import Connection, SecretRef
 from components.labels import Labels
-from components.password import checksum_of, generated
-
-if TYPE_CHECKING:
-    from pulumi_random import RandomPassword
+from components.password import Password, checksum_of, credentials, generated
 
 S = TypeVar("S", bound=Store)
 
@@ -111,10 +108,9 @@ class StoreArgs(Generic[S]):
     mesh_ports: Sequence[int] = ()
     #: Annotations of its pods, for others that read them.
     pod_annotations: Mapping[str, str] = field(default_factory=dict)
-    #: The password of a managed endpoint. Mode `single` makes its own.
+    #: The password of a managed endpoint, from the configuration. Mode `single` makes its own.
     password: pulumi.Input[str] | None = None
-    #: By password: how often it was made anew.
-    rotations: Mapping[str, int] = field(default_factory=dict)
+    secrets: SecretSettings = field(default_factory=SecretSettings)
     priority_class: pulumi.Input[str] | None = None
     #: In mode `operator`.
     operator: OperatorArgs | None = None
@@ -180,7 +176,8 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
         self.connection = self.connection_of(name, args.settings)
         # Of every caller that has credentials of its own: what changes with them.
         self._checksums: dict[str, pulumi.Output[str]] = {}
-        # The same of what the server alone reads, by annotation of its pod.
+        # What the server alone reads; and what changes with it, by annotation of its pod.
+        self._own_passwords: list[Password] = []
         self._own_checksums: dict[str, pulumi.Output[str]] = {}
         # One branch a mode: the same Service name and variables in each.
         match args.settings.mode:
@@ -233,7 +230,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
     def _single(self) -> None:
         name, settings = self._name, self._settings
         password = self._generated(PASSWORD)
-        secret = self._secret(password.result)
+        secret = self._secret(password)
         checksum = checksum_of(password, secret)
         self.connection = replace(self.connection, checksum=checksum)
 
@@ -291,9 +288,13 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
 
     def _external(self) -> None:
         external = self._settings.external
-        if external is None or self._args.password is None:  # the settings' own validation has seen to the first
-            raise ValueError(f"{self._name}: mode external needs an endpoint and a password")
-        self._secret(self._args.password)
+        if external is None:  # the settings' own validation has seen to that
+            raise ValueError(f"{self._name}: mode external needs an endpoint")
+        if self._args.password is not None:
+            self._secret(Password(name=f"{self._name}-{PASSWORD}", value=self._args.password, mark=""))
+        else:
+            password = self._generated(PASSWORD)
+            self.connection = replace(self.connection, checksum=checksum_of(password, self._secret(password)))
         Service(
             f"{self._name}-service",
             metadata=self._metadata(f"{self._name}-service", _AWAITED_ELSEWHERE),
@@ -307,32 +308,34 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
 
     # Parts.
 
-    def _generated(self, what: str) -> RandomPassword:
-        return generated(f"{self._name}-{what}", self._args.rotations, self._child)
+    def _generated(self, what: str) -> Password:
+        return generated(f"{self._name}-{what}", self._args.secrets, self._child)
 
     def _secret(
-        self, password: pulumi.Input[str], type_: str = "Opaque", labels: Mapping[str, str] | None = None
-    ) -> Secret:
-        return Secret(
-            credentials_name(self._name),
-            metadata=self._labelled(credentials_name(self._name), labels),
-            type=type_,
-            string_data={PASSWORD_KEY: password, **self._secret_data(password)},
-            opts=self._child,
+        self, password: Password, type_: str = "Opaque", labels: Mapping[str, str] | None = None
+    ) -> pulumi.CustomResource:
+        data = {PASSWORD_KEY: password.value, **self._secret_data(password.value)}
+        return credentials(
+            self._labelled(credentials_name(self._name), labels),
+            data,
+            [password, *self._own_passwords],
+            self._args.secrets,
+            self._child,
+            type_=type_,
         )
 
-    def _credentials_of_callers(self, labels: Mapping[str, str] | None = None) -> dict[str, Secret]:
-        """Users of their own for the callers: by caller, a Secret with a generated password."""
+    def _credentials_of_callers(self, labels: Mapping[str, str] | None = None) -> dict[str, pulumi.CustomResource]:
+        """Users of their own for the callers: by caller, a Secret with a password."""
         found = {}
         for caller in self._args.callers:
             password = self._generated(f"{caller.name}-{PASSWORD}")
-            name = credentials_name(self._name, caller.name)
-            found[caller.name] = Secret(
-                name,
-                metadata=self._labelled(name, labels),
-                type="kubernetes.io/basic-auth",
-                string_data={"username": caller.name, PASSWORD_KEY: password.result},
-                opts=self._child,
+            found[caller.name] = credentials(
+                self._labelled(credentials_name(self._name, caller.name), labels),
+                {"username": caller.name, PASSWORD_KEY: password.value},
+                [password],
+                self._args.secrets,
+                self._child,
+                type_="kubernetes.io/basic-auth",
             )
             self._checksums[caller.name] = checksum_of(password, found[caller.name])
         return found

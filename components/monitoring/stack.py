@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
-from pulumi_kubernetes.core.v1 import ConfigMap, Secret
+from pulumi_kubernetes.core.v1 import ConfigMap
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.networking.v1 import NetworkPolicyEgressRuleArgs, NetworkPolicyPeerArgs, NetworkPolicySpecArgs
 
@@ -37,7 +37,7 @@ from components.monitoring.values import (
     metrics_server_values,
     stack_values,
 )
-from components.password import checksum_of, generated
+from components.password import checksum_of, credentials, generated
 from components.specs.prometheus import POD_MONITOR, PROMETHEUS_RULE, PrometheusRuleSpec
 
 _KUBELET_PORT = 10250
@@ -88,13 +88,13 @@ class Monitoring(ChartLayer):
             return ObjectMetaArgs(name=of, namespace=self.namespace, labels=labels.metadata | (more or {}))
 
         child = pulumi.ResourceOptions(parent=self, depends_on=[*self._guards])
-        password = generated(ADMIN, settings.secrets.rotations, child)
-        admin = Secret(
-            ADMIN,
-            metadata=metadata(ADMIN),
-            type="Opaque",
-            string_data={ADMIN_USER: "admin", ADMIN_PASSWORD: password.result},
-            opts=child,
+        password = generated(ADMIN, settings.secrets, child)
+        admin = credentials(
+            metadata(ADMIN),
+            {ADMIN_USER: "admin", ADMIN_PASSWORD: password.value},
+            [password],
+            settings.secrets,
+            child,
         )
         release = self._release(
             RELEASE,

@@ -177,7 +177,15 @@ def test_each_rotation_counts_up_in_the_stacks_file_and_leaves_the_rest_as_it_is
     file = project.root / "Pulumi.dev.yaml"
     before = (ROOT / "Pulumi.dev.yaml").read_text()
     planned = rotation.Plan(
-        stack="dev", name="redis-password", rotation=1, updated=(), restarted=(), taken_up=(), left=(), interruption=""
+        stack="dev",
+        name="redis-password",
+        rotation=1,
+        generated=True,
+        updated=(),
+        restarted=(),
+        taken_up=(),
+        left=(),
+        interruption="",
     )
     rotation.write(planned, project.root)
     added = "  cloudmart:secrets:\n    rotations: {redis-password: 1}\n"
@@ -190,7 +198,7 @@ def test_a_rotation_of_nothing_that_is_there_is_refused(project: Project) -> Non
     ended = CliRunner().invoke(cli, ["secrets", "rotate", "redis", "--stack", "dev", "--yes", "--root", root])
     assert isinstance(ended.exception, UserError)
     assert str(ended.exception) == (
-        "stack dev: found no generated password 'redis'; allowed: postgres-password, postgres-superuser-password, "
+        "stack dev: found no password 'redis'; allowed: postgres-password, postgres-superuser-password, "
         "redis-password, kafka-password"
     )
 
