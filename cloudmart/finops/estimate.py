@@ -11,6 +11,7 @@ are exact decimals in the price book's currency; round only what is shown.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -25,6 +26,8 @@ from cloudmart.settings.model import Settings
 from cloudmart.settings.quantities import Bytes, Cpu
 
 GIB = Decimal(2**30)
+# More than there is of anything; sums of products of these have digits that a Decimal can hold.
+_MOST_CORES, _MOST_BYTES, _MOST_REPLICAS = 10**9, 10**18, 10**6
 NONE = "(none)"
 """Name of the group for what carries no label."""
 
@@ -611,7 +614,10 @@ def _chart_objects(release: Resource, rendered: Rendered) -> Iterator[Resource]:
 @functools.lru_cache(maxsize=4096)
 def _parsed(item: str, quantity: str) -> Decimal:
     """Cores, or bytes. Raises ``ValueError`` for anything else."""
-    return Cpu(quantity).cores if item == "cpu" else Decimal(Bytes(quantity).bytes)
+    found = Cpu(quantity).cores if item == "cpu" else Decimal(Bytes(quantity).bytes)
+    if found > (_MOST_CORES if item == "cpu" else _MOST_BYTES):  # of a state that somebody made up
+        raise ValueError
+    return found
 
 
 def _map(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -634,11 +640,11 @@ def _namespace(metadata: Mapping[str, Any]) -> str:
 
 def _whole(value: Any) -> int | None:
     """A whole number; the engine sends every number as a float."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value % 1:
         return None
     return int(value)
 
 
 def _count(value: Any, default: int) -> int:
     number = _whole(value)
-    return default if number is None or number < 0 else number
+    return default if number is None or not 0 <= number <= _MOST_REPLICAS else number
