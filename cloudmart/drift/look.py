@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from cloudmart.cluster.api import Answer, Api, connected, path
+from cloudmart.cluster.api import Api, connected, path
 from cloudmart.cluster.live import Reference, listing, release_of
 from cloudmart.deploy import applyset
 from cloudmart.deploy.expected import Expected, Way
@@ -52,6 +52,7 @@ _ALSO = (
 _CONFIDENTIAL = re.compile(r"(?i)passw|secret|token|credential|private|api[-_]?key|access[-_]?key")
 _HIDDEN = "not shown"
 _LONGEST = 160
+_LOOKS_AGAIN = 3
 
 
 class Kind(StrEnum):
@@ -147,20 +148,41 @@ class _Look:
             when = live["metadata"]["deletionTimestamp"]
             text = "is being deleted"
             return [Finding(kind=Kind.CHANGED, object=reference, live=text, when=when, mend=self._up())]
+        place = path(reference, self.plurals[reference.api_version, reference.kind])
+        found, seen = self._tried(api, place, reference, manifest, live)
+        # What a controller wrote between the listing and the trial is no drift.
+        for _ in range(_LOOKS_AGAIN):
+            if not found or seen == live["metadata"].get("resourceVersion"):
+                break
+            again = api.request("GET", place)
+            if again.status >= 400:
+                return self._compared(api, reference, manifest, None)
+            live = again.content
+            found, seen = self._tried(api, place, reference, manifest, live)
+        return found
+
+    def _tried(
+        self, api: Api, place: str, reference: Reference, manifest: Manifest, live: Mapping[str, Any]
+    ) -> tuple[list[Finding], str]:
+        """What is found, and the version of the live object that the API server has tried it on."""
         writers = fields.writers(live)
         manager = self._manager(writers)
         body, unknown = self._body(reference, manifest, live)
-        answer = _tried(api, path(reference, self.plurals[reference.api_version, reference.kind]), manager, body)
-        if answer.status >= 400:
-            mend = f"{self._kubectl('delete', reference.argument, reference)} && {self._up()}"
-            return [Finding(kind=Kind.REFUSED, object=reference, live=answer.message, mend=mend)]
-        applied = answer.content
-        ours = next(
-            (one.fields for one in fields.writers(applied) if one.manager == manager and one.operation == "Apply"), {}
-        )
+        query = f"dryRun=All&force=true&fieldManager={manager}"
+        answer = api.request("PATCH", f"{place}?{query}", body, content_type="application/apply-patch+yaml")
         hidden = {fields.names(place) for place in [*unknown, *manifest.recorded.secrets]}
+        if answer.status >= 400:
+            # With what somebody has added; admission may not like just that.
+            ours = _of(writers, manager)
+            added = list(self._additions(reference, live, live, ours, manager, manifest, hidden)) if ours else []
+            first = added[0].mend if added else self._kubectl("delete", reference.argument, reference)
+            mend = f"{first} && {self._up()}"
+            refused = Finding(kind=Kind.REFUSED, object=reference, live=answer.message, mend=mend)
+            return [refused, *added], live["metadata"].get("resourceVersion", "")
+        applied = answer.content
+        ours = _of(fields.writers(applied), manager)
         found = [
-            *self._changes(reference, applied, live, ours, manager, hidden),
+            *self._changes(reference, applied, live, ours, manager, manifest, hidden),
             *self._withheld(reference, live, unknown, manager),
             *self._additions(reference, applied, live, ours, manager, manifest, hidden),
         ]
@@ -168,7 +190,7 @@ class _Look:
             maker = writers[-1] if writers else None
             text = "made by somebody else"
             found.insert(0, self._finding(Kind.CHANGED, reference, (), live=text, writer=maker, mend=self._up()))
-        return found
+        return found, applied["metadata"].get("resourceVersion", "")
 
     def _manager(self, writers: Sequence[Writer]) -> str:
         if self.expected.way is Way.APPLY_SET:
@@ -192,8 +214,7 @@ class _Look:
             unknown = [(shift.get(str(top), top), *rest) for top, *rest in manifest.recorded.secrets]
             digests = {hashlib.sha256(sentinel.encode()).hexdigest() for sentinel in expected.recording.generated}
             unknown += _paths_of(body, digests)
-        ignored = [tuple(text.split(".")) for text in manifest.recorded.ignore_changes]
-        for place in [*unknown, *ignored]:
+        for place in [*unknown, *_ignored(manifest)]:
             _copy(live, body, place)
         if expected.way is Way.APPLY_SET:
             labels = body["metadata"].setdefault("labels", {})
@@ -208,11 +229,12 @@ class _Look:
         live: Mapping[str, Any],
         ours: fields.Fields,
         manager: str,
+        manifest: Manifest,
         hidden: set[tuple[str, ...]],
     ) -> Iterator[Finding]:
         others = [one for one in fields.writers(live) if one.manager != manager or one.operation != "Apply"]
         for place, there, here in fields.differences(_content(applied), _content(live), ours):
-            if is_harmless(place):
+            if is_harmless(place) or place in _ignored(manifest):
                 continue
             writer = fields.owner(place, others) or (
                 fields.owner(place, fields.writers(live)) if here is not ABSENT else None
@@ -258,7 +280,7 @@ class _Look:
         manifest: Manifest,
         hidden: set[tuple[str, ...]],
     ) -> Iterator[Finding]:
-        ignored = {tuple(text.split(".")) for text in manifest.recorded.ignore_changes}
+        ignored = _ignored(manifest)
         found: dict[Path, tuple[Any, Writer]] = {}
         for writer in fields.writers(applied):
             if (writer.manager == manager and writer.operation == "Apply") or is_controller(writer, self.controllers):
@@ -361,13 +383,9 @@ class _Look:
                     values.append(f'--from-literal={applyset.generated_key(str(template))}="$({get})"')
         delete = f"{self._kubectl('delete', keeper.argument, keeper, '--ignore-not-found')} && "
         mend = delete + self._kubectl("create secret generic", keeper.name, keeper) + " " + " ".join(values)
-        yield Finding(
-            kind=kind,
-            object=keeper,
-            declared="every generated value",
-            live="not all of them",
-            mend=f"before the next up: {mend}",
-        )
+        # What was there may still be had from the objects, but not after an `up`.
+        live = "not all of them: the next up would make others, which the data does not know"
+        yield Finding(kind=kind, object=keeper, declared="every generated value", live=live, mend=mend)
 
     # --- objects that nobody declares ---------------------------------------------------------------------------------
 
@@ -421,9 +439,14 @@ class _Look:
         return shlex.join([*self.expected.target.kubectl.command, *verb.split(), what, *where, *more])
 
 
-def _tried(api: Api, place: str, manager: str, body: Mapping[str, Any]) -> Answer:
-    query = f"dryRun=All&force=true&fieldManager={manager}"
-    return api.request("PATCH", f"{place}?{query}", body, content_type="application/apply-patch+yaml")
+def _of(writers: Iterable[Writer], manager: str) -> fields.Fields:
+    """What a manager has applied."""
+    return next((one.fields for one in writers if one.manager == manager and one.operation == "Apply"), {})
+
+
+def _ignored(manifest: Manifest) -> set[tuple[str, ...]]:
+    """What the program leaves to others once it is there."""
+    return {tuple(text.split(".")) for text in manifest.recorded.ignore_changes}
 
 
 def _content(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -464,9 +487,12 @@ def _paths_of(item: Any, values: set[str], place: tuple[str | int, ...] = ()) ->
 def _shown(value: Any, place: Path, secret: bool) -> str | None:
     if value is ABSENT:
         return None
-    if secret or value == SECRET or any(_CONFIDENTIAL.search(part) for part in fields.names(place[-1:])):
+    # Of an item such as a variable, its name says what its value is.
+    of_item = [text for part in place if isinstance(part, fields.Item) for _, text in part.keys]
+    named = (*of_item, *fields.names(place[-1:])) if place[-1:] != ("name",) else ()
+    if secret or value == SECRET or (isinstance(value, str) and any(_is_confidential(name) for name in named)):
         return _HIDDEN
-    text = value if isinstance(value, str) else json.dumps(_censored(value), ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(_censored(value), ensure_ascii=False, sort_keys=True)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
@@ -476,10 +502,15 @@ def _censored(value: Any) -> Any:
         return [_censored(item) for item in value]
     if not isinstance(value, dict):
         return value
-    named = _CONFIDENTIAL.search(str(value.get("name", "")))
+    named = _is_confidential(value.get("name"))
     return {
         key: _HIDDEN
-        if isinstance(item, str) and ((named and key == "value") or _CONFIDENTIAL.search(key))
+        if isinstance(item, str) and ((named and key == "value") or _is_confidential(key))
         else _censored(item)
         for key, item in value.items()
     }
+
+
+def _is_confidential(name: object) -> bool:
+    # The name of a Secret is none, nor is where it is mounted.
+    return bool(_CONFIDENTIAL.search(str(name))) and not re.search(r"(?i)(name|ref|path)$", str(name))

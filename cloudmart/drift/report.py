@@ -29,7 +29,7 @@ def as_markdown(drift: Drift) -> str:
         for one in drift.findings:
             what = f"{one.kind.value} {one.path}".strip()
             cells = (one.object.label, what, one.declared, one.live, one.by, one.when)
-            lines.append("| " + " | ".join(literal(cell or "-") for cell in cells) + " |")
+            lines.append("| " + " | ".join(literal(_printable(cell or "-")) for cell in cells) + " |")
         # Indented and not fenced: no text of a field can end it.
         lines += ["", "To put it back:", ""]
         lines += [f"    {' '.join(mend.split())}" for mend in dict.fromkeys(one.mend for one in drift.findings)]
@@ -62,7 +62,7 @@ def as_json(drift: Drift) -> str:
             for one in drift.findings
         ],
     }
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(data, indent=2) + "\n"
 
 
 def sentence(finding: Finding) -> str:

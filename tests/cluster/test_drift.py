@@ -1,0 +1,438 @@
+"""`cloudmart drift` on a real API server: what people do to a stack by hand is found, named and mended.
+
+All the damage is done at once, each to something else, and one look finds it; then the commands that it gives are run.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from cloudmart.cli import cli
+from cloudmart.cluster.kubectl import Kubectl
+from cloudmart.cluster.local import LocalCluster
+from cloudmart.deploy import applyset, expected, kinds, up
+from cloudmart.deploy.engine import NoCli
+from cloudmart.deploy.expected import Expected, Way
+from cloudmart.deploy.up import Target
+from cloudmart.drift import report
+from cloudmart.drift.look import Drift, Finding, Kind, look
+from cloudmart.errors import UserError
+from cloudmart.preview.recorder import record
+from cloudmart.settings import load
+from tests.conftest import Project, copy_project
+
+Json = Any
+
+pytestmark = pytest.mark.cluster
+
+SPACE = "cloudmart"
+_UP = "cloudmart up --stack dev"
+_SOMEBODY = "--field-manager=somebody"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What somebody did with kubectl, and what must be said of it."""
+
+    name: str
+    command: tuple[str, ...]
+    kind: Kind
+    object: str
+    path: str = ""
+    #: Begin of the declared and the live value, where there is one.
+    declared: str | None = None
+    live: str | None = None
+    mend: str = _UP
+    stdin: str = ""
+
+
+def patched(name: str, target: str, change: Json, path: str, **said: Any) -> Damage:
+    """A strategic merge patch of an object of the shop's namespace, or of one that is cluster-wide."""
+    kind, _, which = target.partition("/")
+    space = SPACE if kind not in _CLUSTER_WIDE else ""
+    label = f"{_KINDS[kind]} {f'{space}/' if space else ''}{which}"
+    form = "merge" if isinstance(change, dict) else "json"
+    arguments = ("patch", kind, which, f"--type={said.pop('form', form)}", f"--patch={json.dumps(change)}", _SOMEBODY)
+    return Damage(name, arguments, said.pop("kind", Kind.CHANGED), label, path, **said)
+
+
+_CLUSTER_WIDE = ("namespace", "validatingadmissionpolicybinding")
+_KINDS = {
+    "deployment": "Deployment",
+    "statefulset": "StatefulSet",
+    "service": "Service",
+    "configmap": "ConfigMap",
+    "secret": "Secret",
+    "serviceaccount": "ServiceAccount",
+    "hpa": "HorizontalPodAutoscaler",
+    "pdb": "PodDisruptionBudget",
+    "networkpolicy": "NetworkPolicy",
+    "quota": "ResourceQuota",
+    "limitrange": "LimitRange",
+    "namespace": "Namespace",
+    "validatingadmissionpolicybinding": "ValidatingAdmissionPolicyBinding",
+}
+
+
+def deleted(name: str, target: str, **said: Any) -> Damage:
+    """An object that was taken away."""
+    kind, _, which = target.partition("/")
+    space = SPACE if kind not in _CLUSTER_WIDE else ""
+    label = f"{_KINDS[kind]} {f'{space}/' if space else ''}{which}"
+    return Damage(name, ("delete", kind, which), Kind.MISSING, label, **said)
+
+
+def in_pods(change: Json) -> Json:
+    """A change of a pod template's spec."""
+    return {"spec": {"template": {"spec": change}}}
+
+
+def in_container(name: str, change: Json) -> Json:
+    """A change of a container."""
+    return in_pods({"containers": [{"name": name, **change}]})
+
+
+def _made(item: Json) -> tuple[tuple[str, ...], str]:
+    return ("create", "-f", "-", _SOMEBODY), json.dumps(item)
+
+
+_ALLOW_ALL = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "allow-all"},
+    "spec": {"podSelector": {}, "ingress": [{}], "egress": [{}], "policyTypes": ["Ingress", "Egress"]},
+}
+_ADMIN = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "RoleBinding",
+    "metadata": {"name": "all-may-all"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+    "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:authenticated"}],
+}
+_TEMPLATE = "spec.template.spec"
+_STRATEGIC = {"form": "strategic"}
+#: Looks like a secret: it must be nowhere in what is said.
+_BAIT = "hunter2-hunter2-hunter2"
+
+DAMAGES = (
+    patched("a cost label is changed", "deployment/user-service", {"metadata": {"labels": {"team": "other"}}},
+            "metadata.labels.team", declared="platform", live="other"),
+    patched("a cost label is taken away", "service/user-service", {"metadata": {"labels": {"cost-center": None}}},
+            "metadata.labels.cost-center", declared="CC-", live=None),
+    patched("a label is added", "service/product-service", {"metadata": {"labels": {"extra": "1"}}},
+            "metadata.labels.extra", kind=Kind.ADDED, live="1", mend="patch service/product-service"),
+    patched("an annotation is added", "service/order-service", {"metadata": {"annotations": {"own/er": "a~b"}}},
+            'metadata.annotations["own/er"]', kind=Kind.ADDED, live="a~b", mend="patch service/order-service"),
+    patched("a memory limit is raised", "deployment/product-service",
+            in_container("product-service", {"resources": {"limits": {"memory": "2Gi"}}}),
+            f"{_TEMPLATE}.containers[name=product-service].resources.limits.memory", live="2Gi", **_STRATEGIC),
+    patched("an image is swapped", "deployment/order-service",
+            in_container("order-service", {"image": "docker.io/nginxinc/nginx-unprivileged:1.0"}),
+            f"{_TEMPLATE}.containers[name=order-service].image", live="docker.io/nginxinc/nginx-unprivileged:1.0",
+            **_STRATEGIC),
+    patched("a variable is added", "deployment/payment-service",
+            in_container("payment-service", {"env": [{"name": "ADMIN_PASSWORD", "value": _BAIT}]}),
+            f"{_TEMPLATE}.containers[name=payment-service].env[name=ADMIN_PASSWORD]", kind=Kind.ADDED, live="{",
+            mend="patch deployment.apps/payment-service", **_STRATEGIC),
+    patched("a variable is changed", "deployment/user-service",
+            in_container("user-service", {"env": [{"name": "DB_HOST", "value": "elsewhere"}]}),
+            f"{_TEMPLATE}.containers[name=user-service].env[name=DB_HOST].value", declared="postgres-service",
+            live="elsewhere", **_STRATEGIC),
+    patched("a container is added", "deployment/notification-service",
+            in_container("miner", {"image": "docker.io/nginxinc/nginx-unprivileged:1.0"}),
+            f"{_TEMPLATE}.containers[name=miner]", kind=Kind.ADDED, live="{",
+            mend="patch deployment.apps/notification-service", **_STRATEGIC),
+    patched("an annotation of pods is added", "deployment/notification-service",
+            {"spec": {"template": {"metadata": {"annotations": {"sidecar.istio.io/inject": "false"}}}}},
+            'spec.template.metadata.annotations["sidecar.istio.io/inject"]', kind=Kind.ADDED, live="false",
+            mend="patch deployment.apps/notification-service"),
+    patched("pods are bound to a node", "deployment/payment-service", in_pods({"nodeSelector": {"disk": "own"}}),
+            f"{_TEMPLATE}.nodeSelector", kind=Kind.ADDED, live='{"disk": "own"}',
+            mend="patch deployment.apps/payment-service"),
+    patched("a probe is taken away", "deployment/product-service",
+            [{"op": "remove", "path": "/spec/template/spec/containers/0/livenessProbe"}],
+            f"{_TEMPLATE}.containers[name=product-service].livenessProbe", declared="{", live=None),
+    patched("a container may write its root file system", "deployment/user-service",
+            in_container("user-service", {"securityContext": {"readOnlyRootFilesystem": False}}),
+            f"{_TEMPLATE}.containers[name=user-service].securityContext.readOnlyRootFilesystem", declared="true",
+            live="false", **_STRATEGIC),
+    patched("arguments are changed", "deployment/order-service",
+            [{"op": "replace", "path": "/spec/template/spec/containers/0/args/0", "value": "sleep"}],
+            f"{_TEMPLATE}.containers[name=order-service].args[0]", live="sleep"),
+    patched("a store has no pod", "statefulset/redis", {"spec": {"replicas": 0}}, "spec.replicas", declared="1",
+            live="0"),
+    patched("the largest limit is raised", "limitrange/cloudmart-limits",
+            [{"op": "replace", "path": "/spec/limits/0/max/memory", "value": "4Gi"}],
+            "spec.limits[0].max.memory", live="4Gi"),
+    patched("an autoscaler scales something else", "hpa/user-service-hpa",
+            {"spec": {"scaleTargetRef": {"name": "nobody"}}}, "spec.scaleTargetRef.name", declared="user-service",
+            live="nobody"),
+    patched("an autoscaler may do less", "hpa/product-service-hpa", {"spec": {"maxReplicas": 2}}, "spec.maxReplicas",
+            live="2"),
+    patched("a network policy is widened", "networkpolicy/payment-service",
+            [{"op": "add", "path": "/spec/egress/-", "value": {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}}],
+            "spec.egress[", live='{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}'),
+    deleted("a network policy is gone", "networkpolicy/redis"),
+    deleted("the secret of a store is gone", "secret/redis-credentials"),
+    patched("a password is changed", "secret/postgres-credentials",
+            {"data": {"password": base64.b64encode(_BAIT.encode()).decode()}}, "data.password", declared="not shown",
+            live="not shown"),
+    deleted("a disruption budget is gone", "pdb/user-service-pdb"),
+    patched("a disruption budget allows everything", "pdb/order-service-pdb",
+            {"spec": {"minAvailable": None, "maxUnavailable": "100%"}}, "spec.maxUnavailable", live="100%",
+            kind=Kind.CHANGED),
+    patched("a setting is changed", "configmap/order-service-config", {"data": {"LOG_LEVEL": "by hand\x1b[2J"}},
+            "data.LOG_LEVEL", live="by hand"),
+    patched("a setting is added", "configmap/user-service-config", {"data": {"EXTRA": "1"}}, "data.EXTRA",
+            kind=Kind.ADDED, live="1", mend="patch configmap/user-service-config"),
+    patched("a service is let out", "service/notification-service", {"spec": {"externalIPs": ["203.0.113.7"]}},
+            "spec.externalIPs", kind=Kind.ADDED, live='["203.0.113.7"]', mend="patch service/notification-service"),
+    deleted("a service is gone", "service/payment-service"),
+    patched("a token is mounted", "serviceaccount/user-service", {"automountServiceAccountToken": True},
+            "automountServiceAccountToken", declared="false", live="true"),
+    patched("pod security is loosened", "namespace/cloudmart",
+            {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}},
+            'metadata.labels["pod-security.kubernetes.io/enforce"]', live="privileged"),
+    Damage("a guard of admission is gone", (), Kind.MISSING,
+           "ValidatingAdmissionPolicyBinding cloudmart-no-literal-secrets"),
+    Damage("a policy lets everything in", *_made(_ALLOW_ALL)[:1], Kind.UNEXPECTED,
+           f"NetworkPolicy {SPACE}/allow-all", live="not declared",
+           mend="delete networkpolicy.networking.k8s.io/allow-all", stdin=_made(_ALLOW_ALL)[1]),
+    Damage("everybody may do everything", *_made(_ADMIN)[:1], Kind.UNEXPECTED, f"RoleBinding {SPACE}/all-may-all",
+           live="not declared", mend="delete rolebinding.rbac.authorization.k8s.io/all-may-all",
+           stdin=_made(_ADMIN)[1]),
+    Damage("a pod runs by hand",
+           ("run", "by-hand", "--image=docker.io/nginxinc/nginx-unprivileged:1.0", "--field-manager=somebody",
+            '--overrides={"metadata":{"labels":{"project":"cloudmart"}}}'),
+           Kind.UNEXPECTED, f"Pod {SPACE}/by-hand", live="not declared", mend="delete pod/by-hand"),
+    # The last: it lets nothing more in.
+    patched("the quota is lowered", "quota/cloudmart-quota", {"spec": {"hard": {"pods": "3"}}}, "spec.hard.pods",
+            live="3"),
+)  # fmt: skip
+
+
+@dataclass
+class Shop:
+    """A copy of the project in the folder whose cluster runs, deployed."""
+
+    cluster: LocalCluster
+    project: Project
+    said: list[str] = field(default_factory=list)
+
+    @cached_property
+    def expected(self) -> Expected:
+        return expected.expected("dev", None, self.project.root, self.said.append)
+
+    def look(self) -> Drift:
+        return look(self.expected)
+
+
+@pytest.fixture(scope="module")
+def shop(cluster: LocalCluster) -> Iterator[Shop]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (up, expected):
+            patch.setattr(module, "find_cli", lambda root: NoCli("no pulumi in this test"))
+        # Nothing here asks whether pods are ready.
+        patch.setattr(up, "wait_until_available", lambda *_: None)
+        found = Shop(cluster, copy_project(cluster.root))
+        up.up("dev", None, found.project.root, found.said.append)
+        yield found
+        cluster.kubectl("delete", "namespace", SPACE, "kubecost", "--ignore-not-found", timeout=120)
+        kinds_ = "priorityclasses,validatingadmissionpolicies,validatingadmissionpolicybindings"
+        cluster.kubectl("delete", kinds_, "-l", f"project={SPACE}", timeout=60)
+
+
+def test_a_healthy_stack_has_no_drift_and_the_command_says_only_that(shop: Shop) -> None:
+    ended = CliRunner().invoke(cli, ["drift", "--stack", "dev", "--root", str(shop.project.root)])
+    assert ended.exit_code == 0, ended.output
+    count = len(shop.expected.objects)
+    assert ended.stdout == f"stack dev: no drift; {count} declared objects compared\n"
+
+
+def test_what_controllers_and_a_restart_do_is_no_drift(shop: Shop) -> None:
+    shop.cluster.kubectl("rollout", "restart", "deployment/user-service", "-n", SPACE)
+    shop.cluster.kubectl("scale", "deployment/product-service", "-n", SPACE, "--replicas=3")
+    shop.cluster.kubectl("label", "pods", "-n", SPACE, "-l", "app=redis", "looked-at=yes")
+    assert shop.look().findings == []
+
+
+@pytest.fixture(scope="module")
+def damaged(shop: Shop) -> Drift:
+    """One look after everything was damaged, the guards of admission first: they would not have let the rest in."""
+    assert len({damage.name for damage in DAMAGES}) == len(DAMAGES)
+    shop.cluster.kubectl("delete", "validatingadmissionpolicybindings", "-l", f"project={SPACE}")
+    for damage in DAMAGES:
+        space = () if damage.object.startswith("Namespace ") else ("-n", SPACE)
+        while damage.command:
+            try:
+                shop.cluster.kubectl(*damage.command, *space, stdin=damage.stdin or None)
+                break
+            except UserError as error:
+                # It takes the API server a moment to notice.
+                if "ValidatingAdmissionPolicy" not in str(error):
+                    raise
+                time.sleep(0.2)
+    return shop.look()
+
+
+def _of(drift: Drift, damage: Damage) -> list[Finding]:
+    return [
+        one
+        for one in drift.findings
+        if one.object.label == damage.object
+        and one.kind is damage.kind
+        and (one.path == damage.path or (damage.path.endswith("[") and one.path.startswith(damage.path)))
+    ]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=[damage.name for damage in DAMAGES])
+def test_damage_is_found_with_its_field_its_author_and_its_mend(damaged: Drift, damage: Damage) -> None:
+    found = _of(damaged, damage)
+    assert len(found) == 1, [one for one in damaged.findings if one.object.label == damage.object]
+    (one,) = found
+    if damage.declared is not None:
+        assert (one.declared or "").startswith(damage.declared)
+    if damage.kind is not Kind.MISSING:
+        assert (one.live is None) if damage.live is None else (one.live or "").startswith(damage.live)
+    if one.live is not None and damage.kind is not Kind.MISSING:
+        assert one.by == "somebody"
+        assert one.when
+    assert one.mend == damage.mend if damage.mend == _UP else damage.mend in one.mend
+
+
+def test_nothing_is_found_but_what_was_done(damaged: Drift) -> None:
+    known = {id(one) for damage in DAMAGES for one in _of(damaged, damage)}
+    rest = {
+        (one.object.label, one.path)
+        for one in damaged.findings
+        if id(one) not in known and (one.kind is not Kind.MISSING or "AdmissionPolicyBinding" not in one.object.kind)
+    }
+    # The other half of a change.
+    assert rest <= {
+        (f"PodDisruptionBudget {SPACE}/order-service-pdb", "spec.minAvailable"),
+        (f"Service {SPACE}/notification-service", "spec.externalTrafficPolicy"),
+    }
+
+
+def test_no_format_shows_a_secret_or_moves_the_cursor(damaged: Drift, shop: Shop) -> None:
+    ended = CliRunner().invoke(cli, ["drift", "--stack", "dev", "--root", str(shop.project.root)])
+    assert ended.exit_code == 1, ended.output
+    assert ended.stdout == report.as_text(damaged)
+    assert len(json.loads(report.as_json(damaged))["findings"]) == len(damaged.findings)
+    said = [ended.output, report.as_json(damaged), report.as_markdown(damaged)]
+    assert "\x1b" not in "".join(said)
+    items = json.loads(shop.cluster.kubectl("get", "secrets", "-n", SPACE, "-o", "json"))["items"]
+    values = {value for item in items for key, value in (item.get("data") or {}).items() if key != "username"}
+    for value in values:
+        assert value not in "".join(said)
+        assert base64.b64decode(value).decode() not in "".join(said)
+    assert _BAIT not in "".join(said)
+
+
+def test_the_commands_that_it_gives_put_everything_back(damaged: Drift, shop: Shop) -> None:
+    commands = list(dict.fromkeys(one.mend for one in damaged.findings))
+    assert _UP in commands
+    for command in commands:
+        if command != _UP:
+            subprocess.run(["sh", "-ec", command], check=True, capture_output=True, timeout=60)
+    assert all(one.mend == _UP for one in shop.look().findings)
+    up.up("dev", None, shop.project.root, shop.said.append)
+    assert shop.look().findings == []
+
+
+def test_passwords_that_are_not_kept_any_more_are_saved_before_the_next_up(shop: Shop) -> None:
+    kept = ("secret", "cloudmart-dev-generated", "-n", SPACE)
+    before = json.loads(shop.cluster.kubectl("get", *kept, "-o", "json"))["data"]
+    shop.cluster.kubectl("delete", *kept)
+    (one,) = shop.look().findings
+    assert (one.kind, one.object.name) == (Kind.MISSING, "cloudmart-dev-generated")
+    subprocess.run(["sh", "-ec", one.mend], check=True, capture_output=True, timeout=60)
+    assert json.loads(shop.cluster.kubectl("get", *kept, "-o", "json"))["data"] == before
+    assert shop.look().findings == []
+
+
+def test_an_object_that_was_made_anew_in_another_shape_is_told_with_what_it_takes(shop: Shop) -> None:
+    live = json.loads(shop.cluster.kubectl("get", "deployment", "user-service", "-n", SPACE, "-o", "json"))
+    shop.cluster.kubectl("delete", "deployment", "user-service", "-n", SPACE)
+    live["spec"]["selector"]["matchLabels"] = live["spec"]["template"]["metadata"]["labels"]
+    live["metadata"] = {key: live["metadata"][key] for key in ("name", "namespace", "labels")}
+    shop.cluster.kubectl("create", "-f", "-", _SOMEBODY, stdin=json.dumps(live))
+    (one,) = [one for one in shop.look().findings if one.object.label == f"Deployment {SPACE}/user-service"]
+    assert one.kind is Kind.REFUSED
+    assert "immutable" in (one.live or "")
+    first, _, then = one.mend.partition(" && ")
+    assert then == _UP
+    subprocess.run(["sh", "-ec", first], check=True, capture_output=True, timeout=60)
+    up.up("dev", None, shop.project.root, shop.said.append)
+    assert shop.look().findings == []
+
+
+def test_what_an_earlier_up_made_and_nobody_declares_any_more_is_named(shop: Shop) -> None:
+    shop.project.catalog(lambda catalog: catalog["services"].pop("notification-service"))
+    shop.project.config("dev", lambda config: config["cloudmart:services"].pop("notification-service"))
+    found = look(expected.expected("dev", None, shop.project.root, shop.said.append)).findings
+    left = {one.object.label: one for one in found if one.kind is Kind.UNEXPECTED}
+    assert f"Deployment {SPACE}/notification-service" in left
+    assert {one.mend for one in left.values()} == {_UP}
+    # What changes with it in others is the program's doing.
+    assert {one.by for one in found if one.kind is Kind.CHANGED and one.live is not None} <= {"cloudmart"}
+    copy_project(shop.project.root)
+
+
+def test_loosened_mutual_tls_is_found(shop: Shop, crds: frozenset[str], namespace: str) -> None:
+    if "istio" not in crds:
+        pytest.skip("Istio's definitions cannot be had here")
+    whole = record("prod")
+    mesh = [one for one in whole.resources if one.kind in ("PeerAuthentication", "AuthorizationPolicy")]
+    mesh = [replace(one, inputs=one.inputs | {"metadata": {**one.metadata, "namespace": namespace}}) for one in mesh]
+    mesh = list({(one.kind, one.object_name): one for one in mesh}.values())
+    assert {one.kind for one in mesh} == {"PeerAuthentication", "AuthorizationPolicy"}
+    recording = replace(whole, resources=mesh)
+    kubectl = Kubectl(path=_kubectl(), kubeconfig=shop.cluster.kubeconfig)
+    settings = load("prod", shop.project.root)
+    settings = settings.model_copy(update={"namespace": settings.namespace.model_copy(update={"name": namespace})})
+    scopes = kinds.scopes(recording, kubectl)
+    shop.cluster.kubectl("label", "namespace", namespace, f"{applyset.PART_OF}=test")
+    applyset.apply(recording, kubectl, namespace, scopes)
+    wanted = Expected(
+        settings=settings,
+        target=Target(kubectl=kubectl, local=True),
+        way=Way.APPLY_SET,
+        recording=recording,
+        scopes=scopes,
+    )
+    assert look(wanted).findings == []
+    strict = next(one.object_name for one in mesh if one.kind == "PeerAuthentication")
+    loose = json.dumps({"spec": {"mtls": {"mode": "PERMISSIVE"}}})
+    shop.cluster.kubectl(
+        "patch", "peerauthentication", str(strict), "-n", namespace, "--type=merge", f"--patch={loose}"
+    )
+    policy = next(one.object_name for one in mesh if one.kind == "AuthorizationPolicy")
+    shop.cluster.kubectl("delete", "authorizationpolicy", str(policy), "-n", namespace)
+    found = {(one.kind, one.object.name, one.path, one.live) for one in look(wanted).findings}
+    assert found == {
+        (Kind.CHANGED, strict, "spec.mtls.mode", "PERMISSIVE"),
+        (Kind.MISSING, policy, "", None),
+    }
+
+
+def test_a_local_cluster_that_does_not_run_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="its cluster is the local one, which is not running"):
+        expected.expected("dev", None, copy_project(tmp_path / "project", program=False).root, print)
+
+
+def _kubectl() -> Path:
+    from cloudmart.cluster import toolchain
+
+    return toolchain.kubectl()
