@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
 import time
 from random import Random
 
 from tests.reliability import edits
-from tests.reliability.proxy import CONTEXT, Proxy
-from tests.reliability.shop import Deploying, Ended, Shop, component, kill, one_line
+from tests.reliability.proxy import Proxy
+from tests.reliability.shop import Deploying, Ended, Limits, Shop, component, kill, one_line
 
 #: Words of which an error has one when the API server cannot be reached, or goes away in the middle of an answer.
 UNREACHABLE = (
@@ -32,9 +34,30 @@ UNREACHABLE = (
 def mend(shop: Shop, ended: Ended, *words: str) -> str:
     """The next `up` goes through and the shop is as declared. What the disturbed one said of its cause, in short."""
     said = f'"{one_line(ended.error, words)}"' if ended.code > 0 else "went through"
+    if shop.with_cli:
+        said += unlocked(shop)
     shop.up()
     shop.look()
     return said
+
+
+def unlocked(shop: Shop) -> str:
+    """Does what the next `up` says of a lock that was left; what is worth a word of it."""
+    ended = shop.start().wait()
+    if ended.code == 0:
+        return ""
+    one_line(ended.error, ["found another update under way"])
+    cure = f"{ended.error.split('`')[1]} --yes"
+    passphrase = {"PULUMI_CONFIG_PASSPHRASE_FILE": str(shop.project.root / ".local" / "passphrase")}
+    subprocess.run(
+        ["sh", "-c", cure],
+        cwd=shop.project.root,
+        env={**os.environ, **passphrase},
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    return ", lock released as told"
 
 
 def killed(shop: Shop, random: Random) -> str:
@@ -44,10 +67,14 @@ def killed(shop: Shop, random: Random) -> str:
     point = sleep(run, random.uniform(0, shop.usual))
     run.kill(group=random.random() < 0.5)
     ended = run.wait()
-    mend(shop, ended)
+    if shop.with_cli:
+        run.settle()  # the engine that lives on holds the lock
+    mended = mend(shop, ended)
     if run.settle():
         shop.look()
-    return "over before" if ended.code == 0 else f"in the {_third(point / shop.usual)} third"
+    if ended.code == 0:
+        return "over before"
+    return f"in the {_third(point / shop.usual)} third{mended.removeprefix('went through')}"
 
 
 def component_killed(shop: Shop, random: Random, name: str) -> str:
@@ -68,10 +95,36 @@ def proxied(shop: Shop, random: Random, *what: str) -> str:
     proxy = Proxy(shop.cluster, random, what, share=random.choice((0.02, 0.05, 0.2)))
     with proxy.serving():
         kubeconfig = proxy.kubeconfig(shop.cluster.directory / "proxy.kubeconfig")
-        run = shop.start("--context", CONTEXT, environment={"KUBECONFIG": str(kubeconfig)})
-        ended = run.wait()
+        # Every run of the engine goes by the same context: another one would be another provider.
+        arguments = () if shop.context else ("--context", f"kwok-{shop.cluster.name}")
+        ended = shop.start(*arguments, environment={"KUBECONFIG": str(kubeconfig)}).wait()
     said = mend(shop, ended, "said by the proxy", "too many requests", *UNREACHABLE)
     return said if proxy.met else "met nothing"
+
+
+def twice_under_the_engine(shop: Shop, random: Random) -> str:
+    """Two at once, of one checkout: the backend lets one through at a time."""
+    shop.begin(random)
+    first = shop.start()
+    time.sleep(random.uniform(0, shop.usual))
+    second = shop.start()
+    ended = [first.wait(), second.wait()]
+    assert min(one.code for one in ended) == 0, ended
+    for one in ended:
+        if one.code > 0:
+            one_line(one.error, ["another update under way"])
+    return mend(shop, max(ended, key=lambda one: one.code), "another update under way")
+
+
+def full_disk_under_state(shop: Shop, random: Random) -> str:
+    """The state lies on a file system with hardly any room."""
+    shop.begin(random)
+    state = shop.project.root / ".local" / "state"
+    state.mkdir(parents=True, exist_ok=True)
+    limits = Limits(folder=state, free=random.choice((0, random.randrange(0, 2**19))))
+    ended = shop.start(limits=limits).wait()
+    limits.put_back()
+    return mend(shop, ended, "no space left")
 
 
 def twice(shop: Shop, random: Random) -> str:
@@ -95,7 +148,7 @@ def full_disk(shop: Shop, random: Random) -> str:
     """No file can be written any more: by the deploying process and its kubectl, or by the cluster's etcd."""
     shop.begin(random)
     if random.random() < 0.5:
-        ended = shop.start(file_bytes=random.choice((0, 4096))).wait()
+        ended = shop.start(limits=Limits(file_bytes=random.choice((0, 4096)))).wait()
         return "process: " + mend(shop, ended, "file too large", "no space")
     run = shop.start()
     sleep(run, random.uniform(0, shop.usual))

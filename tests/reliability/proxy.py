@@ -22,7 +22,6 @@ import yaml
 
 from cloudmart.cluster.local import LocalCluster
 
-CONTEXT = "through-the-proxy"
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 
 
@@ -50,10 +49,9 @@ class Proxy(ThreadingHTTPServer):
         self.tls.load_cert_chain(*certificate)
 
     def kubeconfig(self, path: Path) -> Path:
-        """Writes a kubeconfig whose context `CONTEXT` leads here."""
+        """Writes a kubeconfig of which the context of the cluster's own name leads here."""
         config = json.loads(json.dumps(self._config))
         config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{self.server_address[1]}"
-        config["contexts"][0]["name"] = config["current-context"] = CONTEXT
         path.write_text(yaml.safe_dump(config))
         path.chmod(0o600)
         return path

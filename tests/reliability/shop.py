@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import copy
+import ctypes
 import hashlib
 import multiprocessing
 import os
@@ -11,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -28,7 +31,7 @@ from cloudmart.cluster.live import Reference
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import applyset
 from cloudmart.preview.recorder import record
-from cloudmart.preview.render import manifests
+from cloudmart.preview.render import Manifest, manifests
 from tests.conftest import Project, copy_project
 from tests.reliability import edits
 
@@ -97,10 +100,12 @@ class Deploying:
     def kill(self, *, group: bool) -> None:
         """SIGKILL, to the process alone or to what it started as well; nothing where it is over already."""
         if self.process.is_alive():
-            if group:
-                os.killpg(self.pid, signal.SIGKILL)
-            else:
-                os.kill(self.pid, signal.SIGKILL)
+            # Pulumi's plugins are in groups of their own.
+            started = psutil.Process(self.pid).children(recursive=True) if group else []
+            os.kill(self.pid, signal.SIGKILL)
+            for process in started:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
 
     def wait(self, seconds: float = 240) -> Ended:
         """Until it is over. It may not take longer than `seconds`."""
@@ -130,6 +135,56 @@ class Deploying:
         return waited
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How little room a run has. `file_bytes`: no file may grow beyond that.
+
+    `folder` is then a file system of its own with `free` bytes beside what was in it, as far as this process and what
+    it starts see; what it holds in the end is put back. That needs namespaces for users, which Linux mostly has.
+    """
+
+    file_bytes: int | None = None
+    folder: Path | None = None
+    free: int = 0
+
+    @contextlib.contextmanager
+    def small_disk(self) -> Iterator[None]:
+        """For this process alone, which must have one thread."""
+        if self.folder is None:
+            yield
+            return
+        saved = self.folder.with_name(f"{self.folder.name}-saved")
+        shutil.rmtree(saved, ignore_errors=True)
+        shutil.copytree(self.folder, saved)
+        used = sum(-(-path.stat().st_size // 4096) * 4096 for path in saved.rglob("*"))
+        libc = ctypes.CDLL(None, use_errno=True)
+        user, group = os.getuid(), os.getgid()
+        _checked(libc.unshare(0x10000000 | 0x00020000))  # CLONE_NEWUSER, CLONE_NEWNS
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+        options = f"size={used + self.free}".encode()
+        _checked(libc.mount(b"tmpfs", bytes(self.folder), b"tmpfs", 0, options))
+        shutil.copytree(saved, self.folder, dirs_exist_ok=True)
+        try:
+            yield
+        finally:
+            shutil.rmtree(saved)
+            shutil.copytree(self.folder, saved)
+
+    def put_back(self) -> None:
+        """What the file system of the run held in the end; for the process that started it."""
+        if self.folder is not None:
+            saved = self.folder.with_name(f"{self.folder.name}-saved")
+            shutil.rmtree(self.folder)
+            saved.rename(self.folder)
+
+
+def _checked(result: int) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 def _in_group(process: psutil.Process, group: int) -> bool:
     try:
         return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
@@ -138,13 +193,14 @@ def _in_group(process: psutil.Process, group: int) -> bool:
 
 
 def _deploy(
-    arguments: Sequence[str], environment: Mapping[str, str], output: Connection, with_cli: bool, file_bytes: int
+    arguments: Sequence[str], environment: Mapping[str, str], output: Connection, with_cli: bool, limits: Limits | None
 ) -> None:
     """The command in a forked process; whatever it prints goes into `output`."""
     os.setsid()
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    os.environ.clear()
     os.environ.update(environment)
     from cloudmart import cli
     from cloudmart.cluster import crds
@@ -154,11 +210,12 @@ def _deploy(
     setattr(crds, "install", lambda *_: [])  # noqa: B010
     if not with_cli:
         setattr(up, "find_cli", lambda root: engine.NoCli("no Pulumi CLI in this test"))  # noqa: B010
-    if file_bytes >= 0:
+    if limits is not None and limits.file_bytes is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python has it anyway; a write fails instead
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_bytes, limits.file_bytes))
     sys.argv = ["cloudmart", *arguments]
-    cli.main()
+    with limits.small_disk() if limits is not None else contextlib.nullcontext():
+        cli.main()
 
 
 @dataclass
@@ -168,6 +225,8 @@ class Shop:
     cluster: LocalCluster
     project: Project
     with_cli: bool = False
+    #: A kubeconfig whose context is given to every run; None for the local cluster's own way.
+    context: Path | None = None
     catalog: Json = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     claims: dict[str, str] = field(default_factory=dict)
@@ -177,9 +236,9 @@ class Shop:
     usual: float = 4.0
 
     @classmethod
-    def at(cls, cluster: LocalCluster) -> Shop:
-        """In the cluster's folder."""
-        return cls(cluster, copy_project(cluster.root, program=False))
+    def at(cls, cluster: LocalCluster, *, with_cli: bool = False) -> Shop:
+        """In the cluster's folder; the engine runs the program that stands there."""
+        return cls(cluster, copy_project(cluster.root, program=with_cli), with_cli=with_cli)
 
     @property
     def kubectl(self) -> Kubectl:
@@ -198,12 +257,22 @@ class Shop:
         return other
 
     def start(
-        self, *more: str, environment: Mapping[str, str] | None = None, file_bytes: int = -1, root: Path | None = None
+        self,
+        *more: str,
+        environment: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        root: Path | None = None,
     ) -> Deploying:
-        """Begins an `up`. `file_bytes`: no file may grow beyond that, for it and for what it starts."""
+        """Begins an `up`. `limits` are those of the disk, for it and for what it starts."""
         ours, theirs = _FORKS.Pipe(duplex=False)
-        arguments = ("up", "--stack", STACK, "--root", str(root or self.project.root), *more)
-        process = _FORKS.Process(target=_deploy, args=(arguments, environment or {}, theirs, self.with_cli, file_bytes))
+        arguments = ["up", "--stack", STACK, "--root", str(root or self.project.root), *more]
+        given = dict(os.environ)
+        if self.context is not None:
+            arguments += ["--context", yaml.safe_load(self.context.read_text())["current-context"]]
+            given["KUBECONFIG"] = str(self.context)
+        process = _FORKS.Process(
+            target=_deploy, args=(arguments, given | dict(environment or {}), theirs, self.with_cli, limits)
+        )
         process.start()
         theirs.close()
         return Deploying(process=process, output=ours)
@@ -232,6 +301,8 @@ class Shop:
         """Takes everything away, data and passwords too."""
         self.kubectl.run("delete", "namespace", SPACE, "--ignore-not-found", "--wait=true", timeout=120)
         self.kubectl.run("delete", "priorityclasses", "-l", f"project={SPACE}", timeout=60)
+        for state in ("state", "pulumi"):
+            shutil.rmtree(self.project.root / ".local" / state, ignore_errors=True)
         self.secrets, self.claims = {}, {}
 
     # --- looking ------------------------------------------------------------------------------------------------------
@@ -258,7 +329,9 @@ class Shop:
 
     def _declared(self) -> dict[Reference, Json]:
         recording = record(STACK, self.project.root)
-        items = [applyset.placed(manifest.object, SPACE, _SCOPES) for manifest in manifests(recording)]
+        digests = {hashlib.sha256(sentinel.encode()).hexdigest() for sentinel in recording.generated}
+        found = [_without_secrets(manifest, digests) for manifest in manifests(recording)]
+        items = [applyset.placed(item, SPACE, _SCOPES) for item in found]
         return {Reference.to(item): item for item in items}
 
     def _live(self) -> dict[Reference, Json]:
@@ -324,6 +397,20 @@ def _write(root: Path, catalog: Json) -> None:
     (root / f"Pulumi.{STACK}.yaml").write_text("config: {}\n")
 
 
+def _without_secrets(manifest: Manifest, digests: Set[str]) -> Json:
+    """The object less what is secret in it, or a digest of that: compared by hash, against the run before."""
+    item = copy.deepcopy(manifest.object)
+    for path in manifest.recorded.secrets:
+        here: Any = item
+        for step in path[:-1]:
+            here = here[step]
+        del here[path[-1]]
+    annotations = item.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations", {})
+    for key in [key for key, value in annotations.items() if value in digests]:
+        del annotations[key]
+    return item
+
+
 def _argument(api_version: str, kind: str) -> str:
     group, _, version = api_version.rpartition("/")
     return f"{kind}.{version}.{group}"
@@ -332,7 +419,7 @@ def _argument(api_version: str, kind: str) -> str:
 def differences(wanted: Json, found: Json, path: str = "") -> Iterator[str]:
     """Where an object is not as declared: what is declared must be there, what else is there is others' business.
 
-    Values are not told: they may be secret. A value that a rendered manifest masks is not compared.
+    Values are not told: they may be secret.
     """
     if isinstance(wanted, dict):
         if not isinstance(found, dict):
@@ -340,8 +427,6 @@ def differences(wanted: Json, found: Json, path: str = "") -> Iterator[str]:
             return
         for key, value in wanted.items():
             here = f"{path}.{key}".lstrip(".")
-            if here in ("data", "stringData") and wanted.get("kind") == "Secret":
-                continue  # compared by hash, against the run before
             if key not in found:
                 if value:  # the API server leaves out what is empty
                     yield f"{here}: missing"

@@ -1,0 +1,64 @@
+"""Faults at random points of an `up` on the real engine; see test_faults.py for what holds after each."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from cloudmart.cluster.local import LocalCluster
+from tests.cluster.conftest import say
+from tests.pulumi.conftest import engine_home  # noqa: F401 (a fixture)
+from tests.reliability import faults
+from tests.reliability.conftest import Many
+from tests.reliability.shop import Shop
+from tests.reliability.test_faults import PART
+
+WAY = "on the engine"
+#: A run takes several times as long as without the CLI.
+AT_MOST = 25
+
+pytestmark = pytest.mark.skipif(shutil.which("pulumi") is None, reason="no pulumi on PATH")
+
+
+@pytest.fixture(scope="module")
+def shop(cluster: LocalCluster, engine_home: None) -> Iterator[Shop]:  # noqa: F811 (the fixture above)
+    found = Shop.at(cluster, with_cli=True)
+    yield found
+    if not cluster.is_running():
+        cluster.start(say)
+    found.empty()
+
+
+def test_engine_killed_process(many: Many, shop: Shop) -> None:
+    what = "the deploying process gets SIGKILL, alone or with all that it started"
+    many(PART, what, WAY, lambda seed: faults.killed(shop, Random(seed)), at_most=AT_MOST)
+
+
+def test_engine_killed_api_server(many: Many, shop: Shop) -> None:
+    what = "kube-apiserver gets SIGKILL; back after up to 2 s, or not until the next `up`"
+    run = lambda seed: faults.component_killed(shop, Random(seed), "kube-apiserver")  # noqa: E731
+    many(PART, what, WAY, run, at_most=AT_MOST)
+
+
+def test_engine_proxy(many: Many, shop: Shop) -> None:
+    what = "429, 500, slow answers and cut connections from a proxy in front of the API server"
+    shop.sound = False  # begins anew, by a context
+    shop.context = shop.cluster.kubeconfig
+    try:
+        run = lambda seed: faults.proxied(shop, Random(seed), "429", "500", "slow", "cut")  # noqa: E731
+        many(PART, what, WAY, run, at_most=AT_MOST)
+    finally:
+        shop.context, shop.sound = None, False
+
+
+def test_engine_two_at_once(many: Many, shop: Shop) -> None:
+    run = lambda seed: faults.twice_under_the_engine(shop, Random(seed))  # noqa: E731
+    many(PART, "two `up` at once, of one checkout", WAY, run, at_most=AT_MOST)
+
+
+def test_engine_full_disk(many: Many, shop: Shop) -> None:
+    what = "the state on a file system (tmpfs) that runs full"
+    many(PART, what, WAY, lambda seed: faults.full_disk_under_state(shop, Random(seed)), at_most=AT_MOST)
