@@ -13,7 +13,7 @@ from cloudmart.preview.recorder import overridden, record
 from cloudmart.preview.render import render
 from cloudmart.secrets import rotation
 from cloudmart.secrets.inventory import Source, inventory
-from cloudmart.settings import load
+from cloudmart.settings import load, stacks
 from tests.conftest import ROOT, Project
 from tests.stack.objects import Json, Stack
 
@@ -25,7 +25,7 @@ EXTERNAL = {
 }
 
 
-@pytest.fixture(scope="module", params=["dev", pytest.param("prod", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in stacks(ROOT)])
 def fetched(request: pytest.FixtureRequest) -> Stack:
     """A stack with its passwords elsewhere."""
     name = str(request.param)
@@ -95,6 +95,7 @@ def test_all_of_it_can_be_in_git(fetched: Stack, tmp_path: Path) -> None:
     assert "checksum/redis-service" in deployment.read_text()
 
 
+@pytest.mark.slow
 def test_a_managed_stores_password_needs_no_configuration_then(project: Project) -> None:
     managed = {"mode": "external", "external": {"host": "db.example.com", "cidrs": ["10.0.0.0/8"]}}
 
