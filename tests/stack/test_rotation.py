@@ -65,6 +65,20 @@ def test_nothing_waits_for_a_password_without_waiting_for_the_secret_that_holds_
             assert not (reader.pods and reader.follows) or holder.urn in found.dependencies, (one.name, reader.label)
 
 
+def test_an_operator_takes_up_a_new_password_at_once(stack: Stack) -> None:
+    """CloudNativePG watches Secrets that say so; Strimzi watches its own objects, and Secrets every two minutes."""
+    for one in inventory(stack.recording, stack.settings):
+        kinds = {reader.label.partition(" ")[0]: reader.follows for reader in one.consumers}
+        assert kinds.get("KafkaUser", True), one.name
+        if one.source is Source.GENERATED and kinds.keys() & {"Cluster", "DatabaseRole"}:
+            (labels,) = [
+                found.metadata["labels"]
+                for found in stack.objects
+                if found.kind == "Secret" and f"{found.namespace}/{found.object_name}" == one.secret
+            ]
+            assert labels["cnpg.io/reload"] == "true", one.name
+
+
 @pytest.mark.parametrize("stack", ["dev"], indirect=True, scope="session")
 def test_a_rotation_changes_the_password_its_secret_and_their_readers_alone(stack: Stack) -> None:
     name = "redis-password"
