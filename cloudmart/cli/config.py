@@ -36,9 +36,17 @@ def config_show(stack: str, root: Path, format_: str) -> None:
 
 
 @config.command("schema")
-@click.argument("document", type=click.Choice(["catalog", "stack"]), default="catalog")
-def config_schema(document: Literal["catalog", "stack"]) -> None:
-    """Print the JSON Schema of catalog.yaml or of Pulumi.<stack>.yaml; schemas/ holds the committed copies."""
+@click.argument("document", type=click.Choice(["catalog", "stack", "preview"]), default="catalog")
+def config_schema(document: Literal["catalog", "stack", "preview"]) -> None:
+    """Print the JSON Schema of catalog.yaml, of Pulumi.<stack>.yaml or of the JSON that `cloudmart preview` prints.
+
+    schemas/ holds the committed copies.
+    """
+    if document == "preview":
+        from cloudmart.preview.document import json_schema as of_preview
+
+        click.echo(json.dumps(of_preview(), indent=2))
+        return
     from cloudmart.settings.schema import json_schema
 
     click.echo(json.dumps(json_schema(document), indent=2))

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cloudmart.cli._options import DEBUG, ROOT, STACK, formats, out_file
-from cloudmart.cli._output import print_or_write, say, traceback
+from cloudmart.cli._output import print_or_write, say, traceback, write
 from cloudmart.errors import UserError
 
 if TYPE_CHECKING:
-    from cloudmart.preview.run import Against
+    from cloudmart.preview.run import Against, PreviewResult
+
+FORMATS = ("text", "json", "markdown", "html", "sarif", "junit")
+_OF_FAILURES = ("markdown", "html", "sarif", "junit")
 
 
 @click.command("preview")
 @STACK
 @ROOT
-@formats("text", "json", "markdown")
+@formats(*FORMATS)
 @out_file("Write the report to this file.")
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="FORMAT=FILE",
+    help="Write another format to a file, from the same run; may be repeated.",
+)
+@click.option(
+    "--room",
+    type=click.IntRange(8_192, 65_536),
+    default=65_536,
+    help="Characters that the Markdown may have. [default: 65536, GitHub's for a comment]",
+)
 @click.option(
     "--policy-config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -44,6 +60,8 @@ def preview_command(
     root: Path,
     format_: str,
     out: Path | None,
+    also: tuple[str, ...],
+    room: int,
     policy_config: Path | None,
     base: str | None,
     against: str | None,
@@ -52,20 +70,71 @@ def preview_command(
 ) -> None:
     """Show what a stack declares, what is wrong with it and what it costs: no cluster, engine or network.
 
-    Exit status: 0 clean, 1 mandatory policy violations or errors in objects, 2 bad input.
+    Exit status: 0 clean, 1 mandatory policy violations or errors in objects, 2 bad input. The files that do not load
+    are findings in the formats for checks (sarif, junit, html, markdown), as well as an error.
     """
     from cloudmart.cluster import crds
     from cloudmart.preview import report, run
 
-    with traceback(debug):
-        compared = _compared_with(stack, root, base, against, plan)
-        result = run.preview(stack, root, policy_config=policy_config, against=compared, definitions=crds.folder())
+    files = [_also(text) for text in also]
+    try:
+        with traceback(debug):
+            compared = _compared_with(stack, root, base, against, plan)
+            result = run.preview(stack, root, policy_config=policy_config, against=compared, definitions=crds.folder())
+    except UserError as error:
+        for name, file in [(format_, out), *files]:
+            if name in _OF_FAILURES:
+                print_or_write(_failed(name, stack, error, room), file)
+        raise
     if format_ == "text" and out is None:
         report.print_text(result, sys.stdout)
+        sys.stdout.flush()
     else:
-        text = {"text": report.as_text, "json": report.as_json, "markdown": report.as_markdown}[format_](result)
-        print_or_write(text, out)
+        print_or_write(_text(format_, result, room), out)
+    for name, file in files:
+        write(file, _text(name, result, room))
     sys.exit(result.exit_code)
+
+
+def _also(text: str) -> tuple[str, Path]:
+    name, separator, file = text.partition("=")
+    if name not in FORMATS or not separator or not file:
+        raise UserError(f"--also: found {text!r}; allowed: FORMAT=FILE, of {', '.join(FORMATS)}")
+    return name, Path(file)
+
+
+def _text(format_: str, result: PreviewResult, room: int) -> str:
+    from cloudmart.preview import findings, junit, report, sarif
+
+    if format_ in ("html", "markdown"):
+        from cloudmart.report import html, pull_request
+
+        if format_ == "html":
+            return html.page(pull_request.content(result, with_manifests=True))
+        return pull_request.comment(pull_request.content(result), room)
+    stack = result.recording.stack
+    makers: dict[str, Callable[[], str]] = {
+        "text": lambda: report.as_text(result),
+        "json": lambda: report.as_json(result),
+        "sarif": lambda: sarif.as_sarif(stack, findings.of(result)),
+        "junit": lambda: junit.as_junit(stack, findings.of(result)),
+    }
+    return makers[format_]()
+
+
+def _failed(format_: str, stack: str, error: UserError, room: int) -> str:
+    """The formats of checks say why there is no preview: a pull request shows nothing else."""
+    from cloudmart.preview import findings, junit, sarif
+
+    found = findings.of_error(error)
+    if format_ == "sarif":
+        return sarif.as_sarif(stack, found)
+    if format_ == "junit":
+        return junit.as_junit(stack, found, loaded=False)
+    from cloudmart.report import html, pull_request
+
+    content = pull_request.failed(stack, found)
+    return html.page(content) if format_ == "html" else pull_request.comment(content, room)
 
 
 def _compared_with(stack: str, root: Path, base: str | None, against: str | None, plan: Path | None) -> Against | None:

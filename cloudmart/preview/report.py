@@ -1,13 +1,12 @@
-"""Reports of a preview: text for people, JSON for programs, Markdown for pull requests."""
+"""Reports of a preview: text for people, JSON for programs. What pull requests show is in ``cloudmart.report``."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -15,50 +14,17 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cloudmart.finops import terminal
-from cloudmart.finops.estimate import Range
-from cloudmart.finops.markdown import contained
-from cloudmart.preview import delta_report, schema
-from cloudmart.preview.policy import Violation
+from cloudmart.preview import delta_report, document, findings, schema
+from cloudmart.preview.findings import Finding, Level
 from cloudmart.preview.recorder import Recorded, Recording
 from cloudmart.preview.run import PreviewResult
-from cloudmart.preview.schema import SchemaError
 
 _PLAIN_WIDTH = 200
 
 
 def as_json(result: PreviewResult) -> str:
-    """One object: ``stack``, ``resources``, ``policy``, ``cost``, ``errors``, and ``delta`` where there is one.
-
-    Money is in the price book's currency.
-    """
-    estimate = result.estimate
-    data: dict[str, Any] = {
-        "stack": result.recording.stack,
-        "resources": [
-            {
-                "urn": recorded.urn,
-                "type": recorded.type,
-                "name": recorded.object_name or recorded.name,
-                "apiVersion": recorded.api_version,
-                "kind": recorded.kind,
-                "namespace": recorded.namespace,
-            }
-            for recorded in result.recording.resources
-        ],
-        "policy": {"violations": [vars(violation) for violation in result.violations]},
-        "cost": {
-            "monthly": _json_money(estimate.monthly),
-            "byCostCenter": {name: _json_money(amount) for name, amount in estimate.by_cost_center.items()},
-            "byService": {name: _json_money(amount) for name, amount in estimate.by_service.items()},
-            "currency": estimate.prices.currency,
-            "budgets": delta_report.budgets_data(result.budgets),
-            "notes": list(estimate.notes),
-        },
-        "errors": [vars(error) for error in result.errors],
-    }
-    if result.delta is not None:
-        data["delta"] = delta_report.as_data(result.delta, result.budgets)
-    return json.dumps(data, indent=2) + "\n"
+    """See :mod:`cloudmart.preview.document`."""
+    return json.dumps(document.as_data(result), indent=2) + "\n"
 
 
 def as_text(result: PreviewResult) -> str:
@@ -82,72 +48,10 @@ def print_text(result: PreviewResult, out: TextIO) -> None:
         for depth, label, what in _walk(recording):
             console.print(f"{'  ' * (depth + 1)}{label}  {what}".rstrip(), soft_wrap=True)
     console.print()
-    _print_violations(console, result.violations)
-    _print_schema(console, result)
+    found = findings.of(result)
+    _print_violations(console, [one for one in found if one.rule != findings.SCHEMA])
+    _print_schema(console, result, [one for one in found if one.rule == findings.SCHEMA])
     _print_cost(console, result)
-
-
-def as_markdown(result: PreviewResult) -> str:
-    """A summary for a pull request: cost, violations and errors; the resources are counted, not listed."""
-    estimate = result.estimate
-    money = f"{estimate.prices.currency} a month"
-    verdict = "✅ no mandatory violation, no error" if result.exit_code == 0 else "❌ " + _counts(result)
-    lines = [
-        f"## Preview of stack `{_code(result.recording.stack)}`",
-        "",
-        f"{verdict}. {_headline(result)}.",
-        "",
-        *_markdown_delta(result),
-        f"**{money}: {_money(estimate.monthly.expected)}**"
-        f" (from {_money(estimate.monthly.min)} to {_money(estimate.monthly.max)}, {estimate.prices.name})",
-        "",
-        *_markdown_table("Cost center", estimate.by_cost_center),
-        *_markdown_table("Service", estimate.by_service),
-    ]
-    if result.budgets and result.delta is None:
-        lines += [f"- budget {contained(one.name)} {one.state}: {contained(one.sentence())}" for one in result.budgets]
-        lines += [""]
-    if result.violations:
-        lines += ["### Policy violations", ""]
-        lines += [
-            f"- **{v.level}** `{_code(v.rule)}` on `{_code(_where(v.urn))}`: {contained(v.message)}"
-            for v in result.violations
-        ]
-        lines += [""]
-    if result.errors:
-        lines += ["### Errors", ""]
-        lines += [f"- `{_code(_where(e.urn))}` `{_code(e.path)}`: {contained(e.message)}" for e in result.errors]
-        lines += [""]
-    kinds = Counter(r.kind or r.type.rsplit(":", 1)[-1] for r in result.recording.resources if r.custom)
-    lines += ["<details><summary>Resources and notes</summary>", ""]
-    lines += [f"- {count} x {contained(kind)}" for kind, count in sorted(kinds.items())]
-    lines += [f"- {contained(note)}" for note in (*schema.summary(result.schema), *estimate.notes)]
-    lines += ["", "</details>"]
-    return "\n".join(lines) + "\n"
-
-
-def _markdown_delta(result: PreviewResult) -> list[str]:
-    delta = result.delta
-    if delta is None:
-        return []
-    first, second, *others = delta_report.summary(delta, result.budgets)
-    changes, left = delta_report.shown(delta)
-    lines = [
-        f"### {contained(first)}",
-        "",
-        f"**{contained(second)}**",
-        "",
-        *(f"- {contained(line)}" for line in others),
-        "",
-    ]
-    if changes:
-        lines += ["| | Resource | a month | what |", "| --- | --- | ---: | --- |"]
-    for change in changes:
-        cost, what = delta_report.money(change.monthly), delta_report.touched(change)
-        lines.append(f"| {change.op} | {contained(change.title)} | {cost} | {contained(what)} |")
-    if left:
-        lines.append(f"| | and {left} more | | |")
-    return [*lines, ""]
 
 
 def _print_delta(console: Console, result: PreviewResult) -> None:
@@ -178,10 +82,6 @@ def _headline(result: PreviewResult) -> str:
     )
 
 
-def _counts(result: PreviewResult) -> str:
-    return f"{len(result.mandatory)} mandatory violations, {len(result.errors)} errors"
-
-
 def _walk(recording: Recording) -> Iterator[tuple[int, str, str]]:
     """Depth, name and kind of each resource, children after their parents."""
     children: dict[str, list[Recorded]] = {}
@@ -206,32 +106,32 @@ def _tree(recording: Recording) -> Tree:
     return root
 
 
-def _print_violations(console: Console, violations: Sequence[Violation]) -> None:
-    mandatory = sum(v.level == "mandatory" for v in violations)
-    console.print(Text(f"Policy: {len(violations)} violations, {mandatory} of them mandatory", style="bold"))
-    for violation in violations:
-        style = "bold red" if violation.level == "mandatory" else "yellow"
-        place = _where(violation.urn)
-        console.print(Text.assemble("  ", (violation.level, style), f"  {violation.rule}  {place}"), soft_wrap=True)
-        console.print(Text(f"    {_one_line(violation.message)}"), soft_wrap=not console.is_terminal)
+def _print_violations(console: Console, found: Sequence[Finding]) -> None:
+    mandatory = sum(one.level is Level.ERROR for one in found)
+    console.print(Text(f"Policy: {len(found)} violations, {mandatory} of them mandatory", style="bold"))
+    for one in found:
+        level, style = ("mandatory", "bold red") if one.level is Level.ERROR else ("advisory", "yellow")
+        console.print(Text.assemble("  ", (level, style), f"  {one.rule}  {one.subject}"), soft_wrap=True)
+        console.print(Text(f"    {_one_line(one.message)}"), soft_wrap=not console.is_terminal)
+        _print_place(console, one)
     console.print()
 
 
-def _print_schema(console: Console, result: PreviewResult) -> None:
+def _print_schema(console: Console, result: PreviewResult, found: Sequence[Finding]) -> None:
     title = f"Objects: {result.schema.checked} checked against Kubernetes {result.kubernetes_version}"
-    console.print(Text(f"{title}, {len(result.errors)} errors", style="bold"))
-    for error in result.errors:
-        _print_error(console, error)
+    console.print(Text(f"{title}, {len(found)} errors", style="bold"))
+    for one in found:
+        what = f"  {one.subject}  {_one_line(one.message)}"
+        console.print(Text.assemble("  ", ("error", "bold red"), what), soft_wrap=True)
+        _print_place(console, one)
     for line in schema.summary(result.schema):
         console.print(f"  {line}", soft_wrap=True)
     console.print()
 
 
-def _print_error(console: Console, error: SchemaError) -> None:
-    text = Text.assemble(
-        "  ", ("error", "bold red"), f"  {_where(error.urn)}  {error.path}: {_one_line(error.message)}"
-    )
-    console.print(text, soft_wrap=True)
+def _print_place(console: Console, finding: Finding) -> None:
+    if finding.place is not None:
+        console.print(Text(f"    at {finding.place}", style="dim"), soft_wrap=True)
 
 
 def _print_cost(console: Console, result: PreviewResult) -> None:
@@ -253,33 +153,9 @@ def _print_cost(console: Console, result: PreviewResult) -> None:
         console.print(Text(f"  note: {note}", style="dim"), soft_wrap=True)
 
 
-def _markdown_table(heading: str, groups: Mapping[str, Range]) -> list[str]:
-    return [
-        f"| {heading} | min | expected | max |",
-        "| --- | ---: | ---: | ---: |",
-        *(f"| {contained(n)} | {_money(a.min)} | {_money(a.expected)} | {_money(a.max)} |" for n, a in groups.items()),
-        "",
-    ]
-
-
-def _where(urn: str) -> str:
-    """Type and name out of a URN: what a reader looks for."""
-    parts = urn.split("::")
-    return f"{parts[2].rsplit('$', 1)[-1].rsplit(':', 1)[-1]} {parts[3]}" if len(parts) == 4 else urn
-
-
 def _money(amount: Decimal) -> str:
     return f"{amount:,.2f}"
 
 
-def _json_money(amount: Range) -> dict[str, float]:
-    """To a hundredth of a cent: what is left of rounding does not show in sums."""
-    return {key: float(round(getattr(amount, key), 4)) for key in ("min", "expected", "max")}
-
-
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _code(text: str) -> str:
-    return _one_line(text).replace("`", "'").replace("|", "/")

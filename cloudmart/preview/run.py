@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from cloudmart.preview import policy, revision, schema, stored
 from cloudmart.preview.policy import Violation
 from cloudmart.preview.recorder import HOME, Recording, path_text, record, uncollected
 from cloudmart.preview.schema import SchemaError, SchemaResult
-from cloudmart.settings import Settings, load
+from cloudmart.settings import Loaded, Settings, load, load_with_origins
+from cloudmart.settings.load import policy_config as policy_file
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class PreviewResult:
     budgets: Sequence[Standing] = ()
     #: Against what the preview was asked to compare with.
     delta: Delta | None = None
+    #: What was declared, and where.
+    loaded: Loaded | None = None
+    #: The settings of the base; ``None`` also where this revision cannot read them, as a note of the delta says then.
+    before: Settings | None = None
 
     @property
     def mandatory(self) -> list[Violation]:
@@ -86,15 +91,19 @@ def preview(
         if against is not None and against.base is not None:
             base = opened.enter_context(revision.recording(against.base, stack, where))
         recording = record(stack, where)
-        settings = load(stack, where)
+        loaded = load_with_origins(stack, where)
+        settings, before = loaded.settings, None
         book = book or prices.of_stack(settings.prices, where)
         compare = None
         if against is not None:
 
             def compare(estimate: Estimate) -> Delta:
-                return _delta(against, base, recording, settings, estimate)
+                nonlocal before
+                delta, before = _delta(against, base, recording, settings, estimate)
+                return delta
 
-        return examine(recording, settings, config, book, compare, definitions)
+        result = examine(recording, settings, config, book, compare, definitions)
+        return replace(result, loaded=loaded, before=before)
 
 
 def examine(
@@ -138,31 +147,34 @@ def _delta(
     recording: Recording,
     settings: Settings,
     estimate: Estimate,
-) -> Delta:
+) -> tuple[Delta, Settings | None]:
+    """The delta, and the settings of the base where there is one that can be read."""
     root, book = recording.root, estimate.prices
     if base is not None:
         found, past = base()
         notes = []
+        before: Settings | None = None
+        payer, own = settings, book
         try:
-            before = load(recording.stack, found.root)
+            payer = before = load(recording.stack, found.root)
             own = prices.of_stack(before.prices, found.root)
         except UserError:
             # Its program ran, on settings of its own; only our reader is too new, or too old, for them.
-            before, own = settings, book
+            payer, own, before = settings, book, None
             notes.append(f"{found.title} is priced by the settings of this revision, its own cannot be read by it")
         if own.currency != book.currency:
-            before, own = settings, book
+            payer, own = settings, book
             notes.append(f"{found.title} is priced by this revision's book: its own is in another currency")
-        priced = estimates.of_stack(past.resources, before, found.root, prices=own)
-        return deltas.compare(found.title, past.resources, recording.resources, (priced, estimate), notes=notes)
+        priced = estimates.of_stack(past.resources, payer, found.root, prices=own)
+        return deltas.compare(found.title, past.resources, recording.resources, (priced, estimate), notes=notes), before
     if against.state is not None:
         state = stored.from_state(against.state, recording.stack, against.source)
         priced = estimates.of_stack(state, settings, root, prices=book)
         now = stored.comparable(recording.resources)
-        return deltas.compare(against.source, state, now, (priced, estimate))
+        return deltas.compare(against.source, state, now, (priced, estimate)), None
     plan = stored.from_plan(against.plan or {}, recording.resources, recording.stack, against.source)
     sides = tuple(estimates.of_stack(side, settings, root, prices=book) for side in (plan.before, plan.after))
-    return deltas.compare(
+    delta = deltas.compare(
         f"what is deployed, by {against.source}",
         plan.before,
         plan.after,
@@ -170,11 +182,12 @@ def _delta(
         verdicts=plan.verdicts,
         notes=plan.notes,
     )
+    return delta, None
 
 
 def read_policy_config(stack: str, root: Path, given: Path | None = None) -> dict[str, object]:
     """The pack's configuration for a stack; empty where there is none, which leaves every rule at its default."""
-    file = given or root / "policy" / "config" / f"{stack}.json"
+    file = given or root / policy_file(stack)
     if given is None and not file.is_file():
         return {}
     try:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cloudmart.errors import UserError
 from cloudmart.finops import actual, forecast, overhead
 from cloudmart.finops import usage as usage_
 from cloudmart.finops.actual import Payers
@@ -15,7 +14,7 @@ from cloudmart.finops.allocation.windows import Window
 from cloudmart.finops.forecast import Forecast
 from cloudmart.finops.overhead import Share
 from cloudmart.finops.rightsize import Usage
-from cloudmart.preview import revision, rightsizing
+from cloudmart.preview import rightsizing
 from cloudmart.preview.recorder import HOME
 from cloudmart.preview.rightsizing import Proposal
 from cloudmart.preview.run import Against, PreviewResult, preview
@@ -64,13 +63,8 @@ def gather(
     result = preview(stack, where, against=Against(base=base) if base else None)
     settings = load(stack, where)
     notes: list[str] = []
-    before = None
-    if base is not None:
-        with revision.checked_out(base, where) as found:
-            try:
-                before = load(stack, found.root)
-            except UserError:
-                notes.append(f"services and edges are not compared: this revision cannot read the settings of {base}")
+    if base is not None and result.before is None:
+        notes.append(f"services and edges are not compared: this revision cannot read the settings of {base}")
     ran = billed = None
     if source is not None:
         client, window = source.client, source.window
@@ -97,7 +91,7 @@ def gather(
         settings=settings,
         preview=result,
         shares=overhead.shared(result.estimate, settings),
-        before=before,
+        before=result.before,
         actual=ran,
         forecast=billed,
         proposal=proposal,

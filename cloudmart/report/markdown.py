@@ -13,25 +13,27 @@ from cloudmart.report.sections import Content, Section
 LIMIT = 65_536
 """GitHub's for a comment, in characters. Held here in bytes, of which there are never fewer."""
 
-#: Rows of a table; the page has all of them.
-ROWS = 40
-_CUT = "\n> This summary was cut to fit into a comment. Left out: {}. `cloudmart report --format html` has all of it.\n"
+#: Rows of a table, and fewer where so many do not fit; the page has all of them.
+ROWS = (40, 10, 3)
+_CUT = "\n> This summary was cut to fit into a comment. Left out: {}. The page (`--format html`) has all of it.\n"
 _ROOM = 1024
-_OPEN = ("budgets", "change")
 _MARKS = {"good": "🟢 ", "warn": "🟡 ", "bad": "🔴 "}
 _LONGEST_DIFF = 12_000
 
 
-def summary(content: Content) -> str:
-    """Everything of the content but its charts, in at most :data:`LIMIT` characters."""
+def summary(content: Content, limit: int = LIMIT) -> str:
+    """Everything of the content but its charts and long texts, in at most ``limit`` characters, if that is 8,192 or
+    more."""
     text = "\n".join(_head(content))
     left_out: list[str] = []
     for section in content.sections:
-        block = "\n".join(_section(section))
-        if not left_out and _size(text) + _size(block) <= LIMIT - _ROOM:
-            text += block
-        else:
+        blocks = ("\n".join(_section(section, rows)) for rows in ROWS)
+        room = limit - _ROOM - _size(text)
+        block = next((block for block in blocks if not left_out and _size(block) <= room), None)
+        if block is None:
             left_out.append(section.title.lower())
+        else:
+            text += block
     if left_out:
         text += _CUT.format(", ".join(left_out))
     return printable(text)
@@ -51,11 +53,11 @@ def _head(content: Content) -> Iterator[str]:
     yield ""
 
 
-def _section(section: Section) -> Iterator[str]:
+def _section(section: Section, rows: int) -> Iterator[str]:
     if not (section.tables or section.diagram or section.diff) and len(section.lead) == 1:
         yield f"\n**{literal(section.title)}:** {literal(section.lead[0])}\n"
         return
-    folded = section.ident not in _OPEN
+    folded = not section.is_open
     yield (
         f"\n<details><summary>{literal(section.title)}</summary>\n" if folded else f"\n### {literal(section.title)}\n"
     )
@@ -64,7 +66,7 @@ def _section(section: Section) -> Iterator[str]:
         yield f"\n```mermaid\n{section.diagram}\n```"
     for table in section.tables:
         yield ""
-        yield from _table(table, titled=len(section.tables) > 1)
+        yield from _table(table, rows, titled=len(section.tables) > 1)
     yield ""
     yield from (f"- {literal(line)}" for line in section.notes)
     if section.diff:
@@ -72,14 +74,14 @@ def _section(section: Section) -> Iterator[str]:
     yield "\n</details>\n" if folded else ""
 
 
-def _table(table: Table, *, titled: bool) -> Iterator[str]:
+def _table(table: Table, rows: int, *, titled: bool) -> Iterator[str]:
     if titled:
         yield f"**{literal(table.title)}**\n"
     yield _row([column.name for column in table.columns])
     yield _row(["---:" if column.number else "---" for column in table.columns], raw=True)
-    for row in table.rows[:ROWS]:
+    for row in table.rows[:rows]:
         yield _row(row)
-    if (more := len(table.rows) - ROWS) > 0:
+    if (more := len(table.rows) - rows) > 0:
         yield _row([f"and {more} more", *[""] * (len(table.columns) - 1)])
     if table.total:
         yield _row([f"**{literal(cell)}**" if cell else "" for cell in table.total], raw=True)

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from cloudmart.finops import cost_report
 from cloudmart.finops.budget import State
+from cloudmart.finops.delta import Delta
 from cloudmart.finops.estimate import DIMENSIONS, Line, Range
 from cloudmart.finops.overhead import RULES
 from cloudmart.finops.prices import HOURS_PER_MONTH
@@ -52,6 +53,10 @@ class Section:
     diagram: str = ""
     #: A unified diff.
     diff: str = ""
+    #: Long texts by title, which only the page has, each folded.
+    texts: Sequence[tuple[str, str]] = ()
+    #: Whether a pull request shows it without being asked.
+    is_open: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +76,12 @@ def content(report: Report) -> Content:
     return Content(
         title=f"Cost of stack {report.settings.stack}",
         lead=[f"{_money(report)} of {HOURS_PER_MONTH} hours, at {estimate.prices.name}"],
-        facts=_facts(report),
+        facts=facts(report),
         sections=[
-            _budgets(report),
+            budgets(report),
             _change(report, changed),
-            _by(report, "cost-center", "Cost centers"),
-            _by(report, "service", "Services"),
+            by(report, "cost-center", "Cost centers"),
+            by(report, "service", "Services"),
             _autoscaling(report),
             _actual(report),
             _forecast(report),
@@ -86,14 +91,14 @@ def content(report: Report) -> Content:
     )
 
 
-def _facts(report: Report) -> list[Fact]:
+def facts(report: Report) -> list[Fact]:
     result = report.preview
     cost = result.estimate.monthly
-    facts = [Fact("Expected a month", _cents(cost.expected), f"from {_cents(cost.min)} to {_cents(cost.max)}")]
+    found = [Fact("Expected a month", _cents(cost.expected), f"from {_cents(cost.min)} to {_cents(cost.max)}")]
     if (delta := result.delta) is not None:
         more = delta.monthly.expected
         detail = delta_report.summary(delta, ())[0]
-        facts.append(Fact("Change a month", _signed(more), detail, "bad" if more > 0 else "good" if more < 0 else ""))
+        found.append(Fact("Change a month", _signed(more), detail, "bad" if more > 0 else "good" if more < 0 else ""))
     if result.budgets:
         worst = max(result.budgets, key=lambda one: list(State).index(one.state))
         counted = [
@@ -103,24 +108,24 @@ def _facts(report: Report) -> list[Fact]:
         ]
         highest = max(result.budgets, key=lambda one: one.percent)
         detail = f"{highest.title} stands at {highest.percent:.0f} %"
-        facts.append(Fact("Budgets", ", ".join(counted), detail, _TONES[worst.state]))
+        found.append(Fact("Budgets", ", ".join(counted), detail, _TONES[worst.state]))
     if (ran := report.actual) is not None and ran.rows:
         detail = f"billed at this rate; {percent(ran.total.efficiency) or 'nothing known'} of requests used"
-        facts.append(Fact("Actual a month", money(ran.total.monthly), detail))
+        found.append(Fact("Actual a month", money(ran.total.monthly), detail))
     if (proposal := report.proposal) is not None:
-        changes = sum(found.proposed is not None for found in proposal.recommendations)
-        known = sum(found.before is not None for found in proposal.recommendations)
+        changes = sum(one.proposed is not None for one in proposal.recommendations)
+        known = sum(one.before is not None for one in proposal.recommendations)
         detail = f"a month, by changing {changes} of {known} services whose usage is known"
-        facts.append(Fact("Right-sizing saves", _cents(proposal.saving) if known else "not known", detail))
+        found.append(Fact("Right-sizing saves", _cents(proposal.saving) if known else "not known", detail))
     stops = len(result.mandatory) + len(result.errors)
     detail = f"{len(result.mandatory)} mandatory violations, {len(result.errors)} errors in objects"
-    facts.append(Fact("Policy", "refused" if stops else "passes", detail, "bad" if stops else "good"))
-    return facts
+    found.append(Fact("Policy", "refused" if stops else "passes", detail, "bad" if stops else "good"))
+    return found
 
 
-def _budgets(report: Report) -> Section:
+def budgets(report: Report) -> Section:
     standings = report.preview.budgets
-    section = Section(ident="budgets", title="Budgets")
+    section = Section(ident="budgets", title="Budgets", is_open=True)
     if not standings:
         return replace(section, lead=["No budget is configured for this stack (cloudmart:budgets)."])
     labels = ["whole stack" if "stack" in one.title else one.name for one in standings]
@@ -153,56 +158,82 @@ def _budgets(report: Report) -> Section:
 
 
 def _change(report: Report, changed: Wiring | None) -> Section:
-    section = Section(ident="change", title="What changes")
+    section = Section(ident="change", title="What changes", is_open=True)
     delta = report.preview.delta
     if delta is None:
         return replace(section, lead=["No base was given to compare with (--base)."])
-    before, after = delta.before.by_service, delta.after.by_service
-    costs = {name: after.get(name, Range()) - before.get(name, Range()) for name in sorted({*before, *after})}
-    moved = sorted(
-        (name for name in costs if costs[name] != Range()), key=lambda name: (-abs(costs[name].expected), name)
+    lead = [*delta_report.summary(delta, ()), *report.notes]
+    drawn = wired(delta, changed) if changed is not None else Section(ident="", title="")
+    services, charts = moved(delta, "service", "Services that cost more or less, expected")
+    return replace(
+        section,
+        lead=[*lead, *drawn.lead],
+        charts=charts,
+        tables=[*drawn.tables, *services, *resources(delta)],
+        diagram=drawn.diagram,
     )
-    amounts = [float(costs[name].expected) for name in moved]
+
+
+def wired(delta: Delta, changed: Wiring) -> Section:
+    """What becomes of services, stores and edges, with a picture."""
+    section = Section(ident="wiring", title="Services, stores and edges")
+    rows = [(name, kind, str(mark)) for name, (kind, mark) in changed.changed_nodes.items()]
+    rows += [(f"{a} → {b}", "edge", str(mark)) for (a, b), mark in changed.changed_edges.items()]
+    if not rows:
+        return replace(section, lead=["No service, store or edge is added, removed or changed."])
+    heads = (Column("name", number=False), Column("what", number=False), Column("change", number=False))
+    expected = {name: cost.expected for name, (_, _, cost) in _sides(delta, "service").items()}
+    diagram, note = wiring.mermaid(changed, expected, delta.after.prices.currency)
+    return replace(
+        section,
+        lead=[note] if note else [],
+        tables=[Table("Services, stores and edges", heads, rows)],
+        diagram=diagram,
+    )
+
+
+def _sides(delta: Delta, dimension: str) -> dict[str, tuple[Range, Range, Range]]:
+    """What each service, or cost center, costs before and after, and the difference."""
+    before, after = delta.before.by(dimension), delta.after.by(dimension)
+    sides = {name: (before.get(name, Range()), after.get(name, Range())) for name in sorted({*before, *after})}
+    return {name: (was, now, now - was) for name, (was, now) in sides.items()}
+
+
+def moved(delta: Delta, dimension: str, title: str) -> tuple[list[Table], list[Chart]]:
+    """Whose cost changes, the largest change first: nothing where nobody's does."""
+    sides = {name: side for name, side in _sides(delta, dimension).items() if side[2] != Range()}
+    names = sorted(sides, key=lambda name: (-abs(sides[name][2].expected), name))
+    if not names:
+        return [], []
+    amounts = [float(sides[name][2].expected) for name in names]
     series = [
         Series("costs more", [max(amount, 0.0) for amount in amounts], "bad"),
         Series("costs less", [min(amount, 0.0) for amount in amounts], "good"),
     ]
-    lead = [*delta_report.summary(delta, ()), *report.notes]
-    tables = []
-    diagram = ""
-    if changed is not None:
-        rows = [(name, kind, str(mark)) for name, (kind, mark) in changed.changed_nodes.items()]
-        rows += [(f"{a} → {b}", "edge", str(mark)) for (a, b), mark in changed.changed_edges.items()]
-        heads = (Column("name", number=False), Column("what", number=False), Column("change", number=False))
-        if rows:
-            tables.append(Table("Services, stores and edges", heads, rows))
-            expected = {name: cost.expected for name, cost in costs.items()}
-            diagram, note = wiring.mermaid(changed, expected, delta.after.prices.currency)
-            lead += [note] if note else []
-        else:
-            lead.append("No service, store or edge is added, removed or changed.")
-    if moved:
-        columns = (Column("service", number=False), Column("before"), Column("after"), Column("change"))
-        services = [
-            (n, _cents(before.get(n, Range()).expected), _cents(after.get(n, Range()).expected), _signed(c.expected))
-            for n in moved
-            for c in [costs[n]]
-        ]
-        tables.append(Table("Services that cost more or less, expected", columns, services))
-    if delta.changes:
-        columns = (
-            Column("resource", number=False),
-            Column("change", number=False),
-            Column("a month"),
-            Column("what", number=False),
-        )
-        resources = [(change.title, str(change.op), cost, what) for change, cost, what in delta_report.rows(delta)]
-        tables.append(Table("Resources", columns, resources))
-    chart = Chart("Change by service, expected", moved, series, _money(report))
-    return replace(section, lead=lead, charts=_charts(chart), tables=tables, diagram=diagram)
+    what = dimension.replace("-", " ")
+    columns = (Column(what, number=False), Column("before"), Column("after"), Column("change"))
+    rows = [
+        (name, _cents(was.expected), _cents(now.expected), _signed(change.expected))
+        for name in names
+        for was, now, change in [sides[name]]
+    ]
+    chart = Chart(f"Change by {what}, expected", names, series, f"{delta.after.prices.currency} a month")
+    return [Table(title, columns, rows)], _charts(chart)
 
 
-def _by(report: Report, dimension: str, title: str) -> Section:
+def resources(delta: Delta) -> list[Table]:
+    """Every resource that changes."""
+    columns = (
+        Column("resource", number=False),
+        Column("change", number=False),
+        Column("a month"),
+        Column("what", number=False),
+    )
+    rows = [(change.title, str(change.op), cost, what) for change, cost, what in delta_report.rows(delta)]
+    return [Table("Resources", columns, rows)] if rows else []
+
+
+def by(report: Report, dimension: str, title: str) -> Section:
     estimate = report.preview.estimate
     section = Section(ident=dimension, title=title)
     groups = estimate.by(dimension)

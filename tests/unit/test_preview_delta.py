@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from cloudmart.cli import main
 from cloudmart.errors import UserError
-from cloudmart.preview import report
+from cloudmart.preview import document, report
 from cloudmart.preview.run import Against, PreviewResult, preview
+from cloudmart.report import html, pull_request
 from tests.conftest import Project, copy_project
 
 Json = Any
@@ -149,11 +152,12 @@ def test_a_passed_budget_is_a_violation_that_names_the_change(repository: Projec
     assert "over the budget of 50.00; +1.92 by this change: update Deployment user-service +4.62" in violation.message
     assert result.exit_code == 1
     assert "budget CC-2001 OVER" in report.as_text(result)
-    assert "budget CC-2001 OVER" in report.as_markdown(result)
 
 
 def test_the_json_has_the_delta_under_its_own_key(found: PreviewResult) -> None:
-    data = json.loads(report.as_json(found))["delta"]
+    data = json.loads(report.as_json(found))
+    jsonschema_rs.validate(document.json_schema(), data)
+    data = data["delta"]
     assert set(data) == {
         "base", "summary", "counts", "currency", "before", "after", "monthly", "changes", "notes",
     }  # fmt: skip
@@ -167,13 +171,41 @@ def test_the_json_has_the_delta_under_its_own_key(found: PreviewResult) -> None:
     )
 
 
-def test_markdown_starts_with_the_delta_and_stays_one_table(found: PreviewResult) -> None:
-    lines = report.as_markdown(found).splitlines()
-    assert lines[4].startswith("### Against main")
-    assert lines[6].startswith("**+1.92 USD a month expected")
-    rows = [line for line in lines if line.startswith(("| update", "| delete"))]
+def test_a_comment_says_the_result_first_then_costs_by_cost_center_and_folds_the_objects(found: PreviewResult) -> None:
+    text = pull_request.comment(pull_request.content(found))
+    first, title, *_ = text.splitlines()
+    assert first == pull_request.MARKER
+    assert title == "## Preview of stack dev"
+    order = ["| Result |", "+1.92 USD a month expected", "Problems", "### Cost by cost center", "| CC-2001 | "]
+    order += ["### Budgets", "### Services, stores and edges", "```mermaid", "<summary>Changed objects: 12</summary>"]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    rows = [
+        line
+        for line in text.splitlines()
+        if "cloudmart/" in line and (" | update | " in line or " | delete | " in line)
+    ]
     assert len(rows) == 12
-    assert all(line.count(" | ") == 3 for line in rows)
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 5 for line in rows)
+
+
+def test_the_page_has_the_manifests_of_what_changes_first_and_no_secret(found: PreviewResult) -> None:
+    text = html.page(pull_request.content(found, with_manifests=True))
+    titles = re.findall(r"<details><summary>(\w+ [a-z-]+(?:/[a-z.-]+)?(?: \(changed\))?)</summary>", text)
+    changed = [title for title in titles if title.endswith("(changed)")]
+    assert changed == titles[:4]
+    assert "Deployment cloudmart/user-service (changed)" in changed
+    assert len(titles) > 60
+    assert not [title for title in titles if title.startswith("Secret ")]
+
+
+def test_a_comment_draws_the_edges_that_go(found: PreviewResult) -> None:
+    text = pull_request.comment(pull_request.content(found))
+    (diagram,) = re.findall(r"```mermaid\n(.*?)```", text, re.DOTALL)
+    names = dict(re.findall(r'(n\d+)\W+"([a-z-]+)', diagram))
+    removed = {(names[a], names[b]) for a, b in re.findall(r"(n\d+) -\.->\|removed\| (n\d+)", diagram)}
+    assert removed == {("notification-service", "kafka")}
+    assert "-->|added|" not in diagram
 
 
 @pytest.mark.parametrize(
@@ -213,7 +245,7 @@ def test_a_project_in_no_repository_is_one_error(project: Project) -> None:
     [
         (["--base", "main", "--against", "state"], "preview: found --base and --against; allowed: one of them"),
         (["--against", "nothing.json"], "--against: found 'nothing.json', which is no file; allowed: state, or a file"),
-        (["--plan", str(Path(__file__))], f"--plan {Path(__file__).name}: not valid JSON"),
+        (["--plan", str(Path(__file__))], f"--plan {Path(__file__).name}:1: not valid JSON"),
     ],
 )
 def test_options_that_make_no_sense_are_exit_2_with_one_line(
