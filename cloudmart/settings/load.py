@@ -71,13 +71,20 @@ def stack_file(stack: str) -> str:
 
 
 def policy_config(stack: str) -> str:
-    """Where a stack configures the policy pack, and with it what admission enforces."""
+    """Where a stack configures the policy pack, and with it what admission enforces. Raises ``UserError`` for a name
+    that no stack can have."""
+    _check_name(stack)
     return f"policy/config/{stack}.json"
 
 
 def stacks(root: Path) -> list[str]:
     """The stacks that have a file under `root`, sorted."""
     return sorted(path.name[len("Pulumi.") : -len(".yaml")] for path in root.glob("Pulumi.*.yaml"))
+
+
+def _check_name(stack: str) -> None:
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", stack):
+        raise UserError(f"stack: found {shown(stack)}; allowed: a-z, 0-9 and '-', up to 63 of them")
 
 
 def load(stack: str, root: Path, engine_config: Mapping[str, str] | None = None) -> Settings:
@@ -95,8 +102,7 @@ def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] |
 
     Raises ``UserError``, one line a problem: file, line, key path, what was found, what is allowed.
     """
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", stack):
-        raise UserError(f"stack: found {shown(stack)}; allowed: a-z, 0-9 and '-', up to 63 of them")
+    _check_name(stack)
     catalog = read(root / CATALOG, CATALOG)
     config, files = _stack_config(stack, root, engine_config)
     if problems := list(_unknown_services(catalog.data.get("services"), config.get("services"), files)):
