@@ -188,7 +188,9 @@ def _wait(process: subprocess.Popen[bytes], timeout: float, gone: Callable[[], b
 def _said(stderr: str) -> str:
     # Warnings and client-go's own log lines are not the reason.
     lines = [line for line in stderr.splitlines() if line and not line.startswith(("Warning:", "E0", "E1", "I0", "W0"))]
-    return "; ".join(_short(lines))
+    text = "; ".join(_short(lines))
+    # HTTP/2's own words for it.
+    return f"{text} (the API server broke off its answer)" if "stream error" in text else text
 
 
 def _short(lines: Sequence[str]) -> Sequence[str]:

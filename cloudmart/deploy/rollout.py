@@ -65,7 +65,7 @@ def _waited(kubectl: Kubectl, workload: tuple[str, str, str], deadline: float, p
         arguments = (f"{kind.lower()}/{name}", f"--namespace={namespace}", f"--timeout={seconds:.0f}s")
         if kubectl.follow("rollout", "status", *arguments, line=lines.append, timeout=seconds):
             return None
-        said = (lines or ["kubectl said nothing"])[-1].removeprefix("error: ")
+        said = (lines or ["the API server gives no answer"])[-1].removeprefix("error: ")
         if "timed out" in said:
             lost = 0
         elif "progress deadline" in said:

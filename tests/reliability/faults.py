@@ -24,6 +24,7 @@ UNREACHABLE = (
     "timed out",
     "not ready",
     "no answer",
+    "broke off its answer",
     "broken pipe",
     "shutting down",
     "ServiceUnavailable",

@@ -77,7 +77,7 @@ class Ended:
     @property
     def error(self) -> str:
         """What it ended with, where it failed: all that follows ``error: ``."""
-        return self.said.rpartition("error: ")[2].strip() if self.code > 0 else ""
+        return f"\n{self.said}".partition("\nerror: ")[2].strip() if self.code > 0 else ""
 
 
 @dataclass(frozen=True, kw_only=True)
