@@ -59,8 +59,8 @@ def test_rotations(many: Many, shop: Shop, tmp_path: Path) -> None:
 
     many(
         "Secrets",
-        "a password made anew: another value, its readers' pods replaced and no others; every value so far searched for "
-        "in outputs, command lines, environments, temporary files, the project's files and all objects but Secrets",
+        "a password made anew: another value, its readers' pods replaced and no others; every value so far searched "
+        "for in outputs, command lines, environments, temporary files, the project's files and all objects but Secrets",
         "without the CLI",
         run,
         note=lambda: (
