@@ -50,7 +50,7 @@ def _url(help_: str) -> _Option:
 STACK = stack_named("The stack: Pulumi.<stack>.yaml.", required=True)
 ROOT = click.option(
     "--root",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
     default=CHECKOUT,
     help="Folder of the project, such as another checkout. [default: this repository]",
 )

@@ -103,9 +103,12 @@ class Engine:
     def up(self, progress: Progress, *, refresh: bool = False) -> Mapping[str, Any]:
         """`pulumi up` with the policy pack; the stack's outputs, less what is secret.
 
-        With `refresh` the state is first brought to what is live, so that what somebody has changed is put back.
+        With `refresh` the state is first brought to what is live, so that what somebody has changed is put back, and
+        the declared fields are taken from whoever has set them since.
         """
         stack = self._selected()
+        if refresh:
+            stack.workspace.env_vars = {**stack.workspace.env_vars, "PULUMI_K8S_ENABLE_PATCH_FORCE": "true"}
         options: dict[str, Any] = {
             "policy_packs": [str(self.root / "policy")],
             "policy_pack_configs": [str(config)] if (config := self._policy_config()) else None,

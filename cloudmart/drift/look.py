@@ -240,6 +240,8 @@ class _Look:
                 fields.owner(place, fields.writers(live)) if here is not ABSENT else None
             )
             secret = self._is_secret(reference, place, hidden)
+            # A refresh of Pulumi takes no note of items at the end of a list that it has not declared.
+            extra = self.expected.way is Way.PULUMI and there is ABSENT and isinstance(place[-1], int)
             yield self._finding(
                 Kind.CHANGED,
                 reference,
@@ -247,7 +249,7 @@ class _Look:
                 declared=_shown(there, place, secret),
                 live=_shown(here, place, secret),
                 writer=writer,
-                mend=self._up(),
+                mend=self._removing(reference, live, [place]) if extra else self._up(),
             )
 
     def _withheld(
@@ -303,6 +305,8 @@ class _Look:
             where = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
             if isinstance(place[-1], fields.Item):
                 operations += [{"op": "test", "path": f"{where}/{key}", "value": v} for key, v in place[-1].keys]
+            elif isinstance(place[-1], int):
+                operations.append({"op": "test", "path": where, "value": fields.value_at(live, place)})
             operations.append({"op": "remove", "path": where})
         patch = f"--patch={json.dumps(operations, separators=(',', ':'))}"
         return self._kubectl("patch", reference.argument, reference, "--type=json", patch)
