@@ -185,7 +185,7 @@ def _noise(key: str, minute: float) -> float:
 
 
 #: More than any cluster has of anything; sums of as many as fit into a file stay finite.
-_Amount = Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
+_Amount = Annotated[float, Strict(), Field(ge=0, le=1e18, allow_inf_nan=False)]
 
 
 class Point(Model):
@@ -226,11 +226,11 @@ class Timeline(Model):
     stack: str
     seed: int
     #: Minutes of the day that pass in a minute.
-    speed: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+    speed: Annotated[float, Strict(), Field(gt=0, le=1e6, allow_inf_nan=False)]
     kubernetes: str
     currency: str
     #: Minutes of the day between ticks, as it was meant; the points say how it was.
-    tick: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+    tick: Annotated[float, Strict(), Field(gt=0, le=1e6, allow_inf_nan=False)]
     points: tuple[Point, ...]
 
     @model_validator(mode="after")

@@ -304,7 +304,7 @@ def simulate(
     """
     down, up = scaling.scale_down, scaling.scale_up
     result: list[int] = []
-    wanted: deque[tuple[float, int]] = deque()
+    lowest, highest = _Window(up.window_seconds, lowest=True), _Window(down.window_seconds, lowest=False)
     now, replicas = 0.0, 0
     busiest = _busiest(usage.samples)
     for sample in usage.samples:
@@ -318,21 +318,35 @@ def simulate(
             pod = _pod_memory(sample) * _beyond(sample.cpu / pods, busiest)
             raw = max(raw, _desired(replicas, pods * pod / (memory_request * scaling.memory / 100)))
         raw = min(raw, scaling.max)
-        wanted.append((now, raw))
-        while wanted[0][0] <= now - max(down.window_seconds, up.window_seconds) and len(wanted) > 1:
-            wanted.popleft()
+        least_wanted, most_wanted = lowest.after(now, raw), highest.after(now, raw)
         if not replicas:
             replicas = raw
         elif raw > replicas:
-            steady = min(value for time, value in wanted if time > now - max(up.window_seconds, 1e-9))
             most = math.ceil(replicas * (1 + up.percent / 100) ** min(max(1.0, seconds / up.period_seconds), 60))
-            replicas = max(replicas, min(steady, most))
+            replicas = max(replicas, min(least_wanted, most))
         else:
-            steady = max(value for time, value in wanted if time > now - max(down.window_seconds, 1e-9))
             least = math.floor(replicas * (1 - down.percent / 100) ** max(1.0, seconds / down.period_seconds))
-            replicas = min(replicas, max(steady, least))
+            replicas = min(replicas, max(most_wanted, least))
         result.append(replicas)
     return result
+
+
+class _Window:
+    """The lowest, or highest, of what was wanted within the last `seconds`, in constant time whatever their number."""
+
+    def __init__(self, seconds: float, *, lowest: bool) -> None:
+        self._seconds, self._sign = seconds, -1 if lowest else 1
+        # What a later and as high one has not passed yet: falling.
+        self._kept: deque[tuple[float, int]] = deque()
+
+    def after(self, now: float, value: int) -> int:
+        """With a further one, wanted at `now`."""
+        while self._kept and self._kept[-1][1] * self._sign <= value * self._sign:
+            self._kept.pop()
+        self._kept.append((now, value))
+        while len(self._kept) > 1 and self._kept[0][0] <= now - self._seconds:
+            self._kept.popleft()
+        return self._kept[0][1]
 
 
 def _busiest(samples: Sequence[Sample]) -> float:

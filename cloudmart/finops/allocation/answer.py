@@ -159,8 +159,8 @@ def read(body: str | bytes, aggregate: Sequence[str], page: Window) -> Iterator[
 
     Raises :class:`UserError` before the first one when the body is an error or no answer of this API.
     """
-    raw = body.encode("utf-8", "replace") if isinstance(body, str) else body
-    if sum(map(raw.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+    plain = body.encode("utf-8", "replace") if isinstance(body, str) else body
+    if sum(map(plain.count, (b",", b"[", b"{"))) > _MOST_VALUES:
         raise UserError(f"the Allocation API answers with more than {_MOST_VALUES:,} values; ask for fewer pods")
     try:
         envelope = _ENVELOPE.validate_json(body)
