@@ -491,6 +491,8 @@ def _timelines(chance: random.Random, count: int) -> Iterator[Case]:
         spelling = chance.choice((json.dumps(chance.choice(TEXTS)), chance.choice((*NUMBERS, *NOT_JSON_NUMBERS))))
         content = _spelled(timeline, chance.choice(places), spelling)
         yield Case(f"timeline/value-{index}", argv(), {"usage.json": content}, named)
+    fast = {**timeline, "speed": 2000, "points": [{**point, "minute": minute} for minute in range(30_000)]}
+    yield Case("timeline/many-points", argv(), {"usage.json": json.dumps(fast).encode()}, named)
     everywhere = json.loads(json.dumps(timeline))
     for index, number in enumerate((1e308, -1e308, 5e-324, 0, -1)):
         for one in everywhere["points"]:

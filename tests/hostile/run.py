@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import faulthandler
 import gzip
 import io
 import json
@@ -179,7 +180,7 @@ def _judged(case: Case, folder: Path, url: str, hits: Path) -> Outcome:
     stderr = (folder / "stderr").read_bytes().decode("utf-8", "surrogateescape")
     outcome.said = stderr[:400]
     if outcome.code == _KILLED:
-        problems.append(f"still running after {CLOCK:.0f} s")
+        problems.append(f"still running after {CLOCK:.0f} s: {' '.join(stderr[-1500:].split())}")
     elif outcome.code not in (0, 1, 2):
         problems.append(f"ended with {outcome.code}: {' '.join(stderr[-300:].split())}")
     if outcome.computing > COMPUTING:
@@ -286,6 +287,8 @@ def _child(case: Case, argv: list[str], folder: Path, work: Path) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+        # Where it hangs, if it does.
+        faulthandler.dump_traceback_later(CLOCK - 0.5, file=sys.stderr)
         os.chdir(work)
         for name in ("HOME", "XDG_CACHE_HOME"):
             os.environ[name] = str(folder / "home")
