@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from pulumi import automation
 from pulumi.automation import events
@@ -106,6 +107,7 @@ class Engine:
         With `refresh` the state is first brought to what is live, so that what somebody has changed is put back, and
         the declared fields are taken from whoever has set them since.
         """
+        self._release_dead(progress)
         stack = self._selected()
         if refresh:
             stack.workspace.env_vars = {**stack.workspace.env_vars, "PULUMI_K8S_ENABLE_PATCH_FORCE": "true"}
@@ -121,16 +123,36 @@ class Engine:
             stack.preview(on_event=on_event, **options)
         with self._events(progress, advise=False) as on_event:
             result = stack.up(on_event=on_event, **options)
+        if refresh:
+            # The state keeps that the provider was allowed to do so; this takes it away again.
+            stack.workspace.env_vars = self.environment()
+            with self._events(lambda _line: None, advise=False) as on_event:
+                stack.up(on_event=on_event, **options | {"refresh": False})
         changes = result.summary.resource_changes or {}
         progress(", ".join(f"{count} {_WORDS.get(op, op)}" for op, count in sorted(changes.items())) or "nothing to do")
         return {key: output.value for key, output in result.outputs.items() if not output.secret}
 
     def destroy(self, progress: Progress) -> None:
         """`pulumi destroy`; what is protected stops it, what is retained stays."""
+        self._release_dead(progress)
         stack = self._selected()
         self._require_unprotected(stack)
         with self._events(progress) as on_event:
             stack.destroy(on_event=on_event, color="never")
+
+    def _release_dead(self, progress: Progress) -> None:
+        """Releases a lock on the local state whose holder, on this machine, is no more: a run that was killed."""
+        if not self._is_local_backend:
+            return
+        for path in (self.root / ".local" / "state" / ".pulumi" / "locks").glob(f"*/*/{self.stack}/*.json"):
+            try:
+                held = json.loads(path.read_text())
+                dead = held["hostname"] == socket.gethostname() and not psutil.pid_exists(int(held["pid"]))
+            except (OSError, ValueError, TypeError, LookupError):
+                continue  # Pulumi says what it makes of it
+            if dead:
+                progress(f"the last run was killed: its lock on stack {self.stack} is released")
+                path.unlink(missing_ok=True)
 
     def _require_unprotected(self, stack: automation.Stack) -> None:
         # The Automation API's `destroy` makes no preview: it would delete all that does not wait for something

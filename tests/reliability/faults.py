@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import subprocess
 import time
 from random import Random
 
@@ -35,30 +33,9 @@ UNREACHABLE = (
 def mend(shop: Shop, ended: Ended, *words: str) -> str:
     """The next `up` goes through and the shop is as declared. What the disturbed one said of its cause, in short."""
     said = f'"{one_line(ended.error, words)}"' if ended.code > 0 else "went through"
-    if shop.with_cli:
-        said += unlocked(shop)
     shop.up()
     shop.look()
     return said
-
-
-def unlocked(shop: Shop) -> str:
-    """Does what the next `up` says of a lock that was left; what is worth a word of it."""
-    ended = shop.start().wait()
-    if ended.code == 0:
-        return ""
-    one_line(ended.error, ["found another update under way"])
-    cure = f"{ended.error.split('`')[1]} --yes"
-    passphrase = {"PULUMI_CONFIG_PASSPHRASE_FILE": str(shop.project.root / ".local" / "passphrase")}
-    subprocess.run(
-        ["sh", "-c", cure],
-        cwd=shop.project.root,
-        env={**os.environ, **passphrase},
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    return ", lock released as told"
 
 
 def killed(shop: Shop, random: Random) -> str:
@@ -70,12 +47,12 @@ def killed(shop: Shop, random: Random) -> str:
     ended = run.wait()
     if shop.with_cli:
         run.settle()  # the engine that lives on holds the lock
-    mended = mend(shop, ended)
+    mend(shop, ended)
     if run.settle():
         shop.look()
     if ended.code == 0:
         return "over before"
-    return f"in the {_third(point / shop.usual)} third{mended.removeprefix('went through')}"
+    return f"in the {_third(point / shop.usual)} third"
 
 
 def component_killed(shop: Shop, random: Random, name: str) -> str:

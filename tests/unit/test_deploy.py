@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import stat
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -267,3 +270,30 @@ def test_a_release_that_a_killed_run_left_half_made_is_told_with_its_cure(root: 
         on_event(event)
         raise command_error()
     assert "`kubectl delete secret -A -l owner=helm,status=pending-install`" in str(raised.value)
+
+
+def test_the_lock_of_a_run_that_was_killed_is_released_and_no_other(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PULUMI_HOME", str(root / "home"))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    here, locks = socket.gethostname(), root / ".local/state/.pulumi/locks/organization/cloudmart"
+    held = {
+        "dev/gone": {"pid": gone.pid, "hostname": here},
+        "dev/alive": {"pid": os.getpid(), "hostname": here},
+        "dev/elsewhere": {"pid": gone.pid, "hostname": f"not-{here}"},
+        "dev/odd": [],
+        "prod/gone": {"pid": gone.pid, "hostname": here},
+    }
+    for name, content in held.items():
+        path = locks / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    lines: list[str] = []
+    an_engine(root)._release_dead(lines.append)
+    left = {str(path.relative_to(locks).with_suffix("")) for path in locks.rglob("*.json")}
+    assert left == set(held) - {"dev/gone"}
+    assert lines == ["the last run was killed: its lock on stack dev is released"]
