@@ -7,19 +7,41 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner, Result
 
 from cloudmart.cli import cli
+from cloudmart.errors import UserError
 from tests.leaks import Watch, files, forms, held
 from tests.pulumi.shop import SPACE, Shop
 
 NAMES = {"postgres-password", "postgres-superuser-password", "redis-password", "kafka-password"}
 PASSWORD = "random:index/randomPassword:RandomPassword"
+
+#: Lets everything through in a dry run, so that a preview is content, and refuses one Secret's changes in earnest.
+REFUSAL = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: no-kafka-credentials}
+spec:
+  matchConstraints:
+    resourceRules:
+      - {apiGroups: [""], apiVersions: ["*"], operations: [UPDATE], resources: [secrets]}
+  validations:
+    - expression: "object.metadata.name != 'kafka-credentials' || (has(request.dryRun) && request.dryRun)"
+      message: refused by this test
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: no-kafka-credentials}
+spec: {policyName: no-kafka-credentials, validationActions: [Deny]}
+"""
 
 
 @dataclass
@@ -58,6 +80,23 @@ def _cloudmart(shop: Shop, seen: Seen, *arguments: str) -> Result:
         ended = CliRunner().invoke(cli, [*arguments, "--root", str(shop.project.root)])
     shop.said += [ended.output, repr(ended.exception)]
     return ended
+
+
+def _refused(shop: Shop) -> bool:
+    try:
+        shop.cluster.kubectl("annotate", "secret", "kafka-credentials", "-n", SPACE, "--overwrite", f"probe={uuid4()}")
+    except UserError:
+        return True
+    return False
+
+
+def _within(seconds: float, what: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(1)
+    return True
 
 
 def _urn(shop: Shop, name: str) -> str:
@@ -120,6 +159,33 @@ def test_pods_are_told_of_a_new_password_only_when_the_secret_has_it(shop: Shop,
         assert any(urn.endswith(f"Secret::{secret}") for urn in waits[reader]), reader
 
 
+def test_a_rotation_that_the_cluster_refuses_restarts_nothing_and_is_finished_by_the_next_up(
+    shop: Shop, seen: Seen
+) -> None:
+    values, pods = shop.passwords(), _pods(shop)
+    shop.cluster.kubectl("apply", "-f", "-", stdin=REFUSAL)
+    assert _within(30, lambda: _refused(shop))
+    ended = _cloudmart(shop, seen, "secrets", "rotate", "kafka-password", "--stack", "dev", "--yes")
+    assert isinstance(ended.exception, UserError)
+    assert "Secret kafka-credentials: " in str(ended.exception)
+    assert "refused by this test" in str(ended.exception)
+    assert "the rotation stands in Pulumi.dev.yaml" in ended.output
+    assert (shop.passwords(), _pods(shop)) == (values, pods)
+    shop.cluster.kubectl("delete", "-f", "-", stdin=REFUSAL)
+    assert _within(30, lambda: not _refused(shop))
+    shop.up("dev")
+    after = shop.passwords()
+    seen.values |= after
+    # Twice: by itself, and within a file.
+    assert len(values - after) == len(after - values) == 2
+    now = _pods(shop)
+    assert {app for app, uids in now.items() if not uids & pods[app]} == {
+        "kafka",
+        "order-service",
+        "notification-service",
+    }
+
+
 def test_the_search_finds_what_there_is(shop: Shop, seen: Seen) -> None:
     # `requirepass …` and the like count too: four values, one of them twice.
     assert len(seen.values) >= len(NAMES) + 1
@@ -144,12 +210,10 @@ def test_the_search_finds_what_there_is(shop: Shop, seen: Seen) -> None:
 
 def test_no_value_is_in_what_pulumi_and_the_commands_say(shop: Shop, seen: Seen) -> None:
     for arguments in (
-        ("preview", "--diff"),
         ("preview", "--json"),
         ("stack", "--show-urns"),
         ("stack", "output", "--json"),
         ("stack", "export"),
-        ("refresh", "--yes", "--diff"),
     ):
         with seen.watch:
             ended = shop.pulumi(*arguments, "-s", "dev")
@@ -159,9 +223,8 @@ def test_no_value_is_in_what_pulumi_and_the_commands_say(shop: Shop, seen: Seen)
     # One more, and the engine logs the values that it hands to providers.
     loud = ("-v=8", "--logtostderr", "-s", "dev")
     with seen.watch:
-        for arguments in (("preview", "--diff"), ("up", "--yes", "--diff")):
-            ended = shop.pulumi(*arguments, *loud)
-            assert ended.returncode == 0, (arguments, ended.stderr[-2000:])
+        ended = shop.pulumi("up", "--yes", "--diff", *loud)
+    assert ended.returncode == 0, ended.stderr[-2000:]
     assert "RandomPassword" in ended.stdout
     assert len(ended.stderr) > 100_000
     after = shop.passwords()
@@ -180,5 +243,7 @@ def test_no_value_is_in_the_state_in_a_file_or_in_a_process(shop: Shop, seen: Se
     assert found == {}
     assert [path for path, _ in files(root / ".local" / "state") if path.name == "dev.json"]
     assert held(seen.values, seen.watch.seen) == []
+    passphrase = (root / ".local" / "passphrase").read_text()
+    assert held([passphrase], seen.watch.seen + "\n".join(shop.said).encode()) == []
     left = [path for path, content in files(Path(tempfile.gettempdir())) if held(seen.values, content)]
     assert left == []
