@@ -16,6 +16,18 @@ _PROPERTIES = 4
 #: Rows of the Markdown table: a comment on a pull request may have 65,536 characters.
 _ROWS = 100
 _PAST = {Op.CREATE: "created", Op.UPDATE: "updated", Op.REPLACE: "replaced", Op.DELETE: "deleted"}
+#: What a replacement or deletion of these kinds means besides the new object: that is told before anything else.
+_CAUTIONS = {
+    "Cluster": "the operator deletes its instances and their claims, unless it is retained",
+    "Kafka": "the operator deletes its brokers, unless it is retained",
+    "KafkaNodePool": "the operator deletes its brokers, unless it is retained",
+    "KafkaTopic": "its messages go with it, unless it is retained",
+    "Namespace": "everything in it goes with it, unless it is retained",
+    "PersistentVolumeClaim": "its data goes with it",
+    "RandomPassword": "what holds the old value has to learn the new one",
+    "Service": "nothing answers under its name meanwhile",
+    "StatefulSet": "its pods stop; its claims stay, for one of the same name and claim templates",
+}
 _MARKS = {State.WITHIN: "within", State.WARNING: "WARNING", State.OVER: "OVER"}
 
 
@@ -30,7 +42,20 @@ def summary(delta: Delta, budgets: Sequence[Standing]) -> list[str]:
         cost_sentence(delta),
         *(f"budget {one.name} {_MARKS[one.state]}: {one.sentence()}" for one in budgets),
     ]
-    return lines + [f"note: {note}" for note in delta.notes]
+    return lines + cautions(delta) + [f"note: {note}" for note in delta.notes]
+
+
+def cautions(delta: Delta) -> list[str]:
+    """A line for each replacement or deletion that takes data or a service away, if only for a while."""
+    return [
+        f"caution: {change.title} is {_PAST[change.op]}"
+        + (f", forced by {', '.join(change.forced_by)}" if change.forced_by else "")
+        + f": {_CAUTIONS[change.kind]}"
+        for change in delta.changes
+        # A service that is deleted was not meant to answer any more.
+        if change.kind in _CAUTIONS
+        and (change.op is Op.REPLACE or (change.op is Op.DELETE and change.kind not in ("Service", "RandomPassword")))
+    ]
 
 
 def cost_sentence(delta: Delta) -> str:

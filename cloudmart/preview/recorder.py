@@ -351,6 +351,7 @@ class RecordingMonitor(MockMonitor):
         self.output_leaks: tuple[PropertyPath, ...] = ()
         self._stack_urn = ""
         self._urns: set[str] = set()
+        self._known_as: dict[str, tuple[str, ...]] = {}
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
         """The URN as the engine makes it: all types of the ancestors but the stack's. (The base class keeps one.)"""
@@ -380,7 +381,7 @@ class RecordingMonitor(MockMonitor):
             retain_on_delete=request.retainOnDelete,
             ignore_changes=tuple(request.ignoreChanges),
             dependencies=tuple(sorted(request.dependencies)),
-            aliases=tuple(alias.urn or alias.spec.name for alias in request.aliases),
+            aliases=self._aliases(request),
             custom_timeouts={
                 key: getattr(timeouts, key) for key in ("create", "update", "delete") if getattr(timeouts, key)
             },
@@ -395,6 +396,39 @@ class RecordingMonitor(MockMonitor):
         if request.custom:
             response.id = self._add_outputs(recorded, response.object)
         return response
+
+    def _aliases(self, request: Any) -> tuple[str, ...]:
+        """The URNs by which a resource was known: its own aliases, and those that follow from its parent's.
+
+        As the engine works them out (pkg/resource/deploy/step_generator.go: generateAliases).
+        """
+        parents = {request.parent: request.parent.rpartition("::")[2]}
+        parents |= {alias: alias.rpartition("::")[2] for alias in self._known_as.get(request.parent, ())}
+        present = parents[request.parent]
+
+        def named(name: str, parent: str) -> str:
+            # A name that begins with the parent's was made of it.
+            began = present and request.parent != self._stack_urn and name.startswith(present)
+            return parents[parent] + name[len(present) :] if began and parent in parents else name
+
+        found: dict[str, None] = {}
+        for parent in parents:
+            if parent != request.parent:
+                found[self.make_urn(parent, request.type, named(request.name, parent))] = None
+        for alias in request.aliases:
+            spec = alias.spec
+            if alias.urn:
+                found[alias.urn] = None
+                continue
+            above = [""] if spec.noParent else [spec.parentUrn] if spec.parentUrn else list(parents)
+            for parent in above:
+                name = spec.name or named(request.name, parent)
+                found[self.make_urn(parent, spec.type or request.type, name)] = None
+        urn = self.make_urn(request.parent, request.type, request.name)
+        found.pop(urn, None)
+        if found:
+            self._known_as[urn] = tuple(found)
+        return tuple(found)
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
         if request.urn == self._stack_urn:

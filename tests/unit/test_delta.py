@@ -17,7 +17,7 @@ from cloudmart.finops import prices
 from cloudmart.finops.budget import State, standings
 from cloudmart.finops.delta import Change, Delta, Op, compare
 from cloudmart.finops.estimate import Range, estimate
-from cloudmart.preview import stored
+from cloudmart.preview import delta_report, stored
 from cloudmart.preview.recorder import SECRET, UNKNOWN, Recorded
 from cloudmart.settings.prices import Budget
 from tests.unit.test_estimate import CPU, claim, container, deployment, recorded, scaler, template
@@ -115,6 +115,36 @@ def test_what_cannot_be_changed_in_place_is_a_replace_that_names_the_property(
 )
 def test_what_can_be_changed_in_place_is_an_update(resource: Recorded, path: str, value: Any) -> None:
     assert only(delta([resource], [edited(resource, path, value)])).op is Op.UPDATE
+
+
+@pytest.mark.parametrize(
+    ("resource", "path", "value", "said"),
+    [
+        (typed("StatefulSet", "apps/v1", spec={"serviceName": "a"}), "spec.serviceName", "b", "its pods stop"),
+        (typed("Service", "core/v1", spec={"clusterIP": "10.0.0.1"}), "spec.clusterIP", "None", "nothing answers"),
+        (typed("PersistentVolumeClaim", "core/v1", spec={"storageClassName": "a"}), "spec.storageClassName", "b",
+         "its data goes with it"),
+        (typed("Cluster", "postgresql.cnpg.io/v1"), "metadata.name", "b", "the operator deletes"),
+        (Recorded("u", "random:index/randomPassword:RandomPassword", "p", {"length": 8}, "", True), "length", 9,
+         "the old value"),
+    ],
+)  # fmt: skip
+def test_a_replacement_that_takes_data_or_a_service_away_is_told_in_the_summary_with_its_cause(
+    resource: Recorded, path: str, value: Any, said: str
+) -> None:
+    (line,) = delta_report.cautions(delta([resource], [edited(resource, path, value)]))
+    assert f"is replaced, forced by {path}: " in line
+    assert said in line
+    assert line in delta_report.summary(delta([resource], [edited(resource, path, value)]), ())
+    is_data = resource.type.rpartition(":")[2] not in ("Service", "RandomPassword")
+    assert len(delta_report.cautions(delta([resource], []))) == is_data
+
+
+def test_what_changes_in_place_or_holds_nothing_needs_no_caution() -> None:
+    grown = typed("StatefulSet", "apps/v1", spec={"replicas": 1})
+    assert delta_report.cautions(delta([grown], [edited(grown, "spec.replicas", 2)])) == []
+    role = typed("RoleBinding", "rbac.authorization.k8s.io/v1", roleRef={"name": "a"})
+    assert delta_report.cautions(delta([role], [edited(role, "roleRef.name", "b")])) == []
 
 
 def test_config_maps_change_in_place_where_the_programs_provider_says_so() -> None:

@@ -324,3 +324,57 @@ def test_what_the_program_prints_does_not_get_into_standard_output(tmp_path: Pat
     assert done.stdout == ""
     assert "hello" in done.stderr
     assert "careful" in done.stderr
+
+
+RENAMED = """
+import pulumi
+import pulumi_kubernetes as k8s
+import pulumi_random as random
+
+class Store(pulumi.ComponentResource):
+    def __init__(self, name, opts=None):
+        super().__init__("{type}", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        random.RandomPassword(f"{{name}}-password", length=8, opts=child)
+        metadata = {{"name": "postgres", "namespace": "shop"}}
+        k8s.core.v1.PersistentVolumeClaim("claim", metadata=metadata, opts=child)
+
+class Platform(pulumi.ComponentResource):
+    def __init__(self, name):
+        super().__init__("cloudmart:test:Platform", name)
+        Store("{name}", pulumi.ResourceOptions(parent={parent}, aliases={aliases}))
+
+Platform("shop")
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "alias"),
+    [
+        ({"type": "cloudmart:test:Database"}, 'pulumi.Alias(type_="cloudmart:test:Store")'),
+        ({"name": "postgres"}, 'pulumi.Alias(name="database")'),
+        ({"parent": "None"}, 'pulumi.Alias(parent="PLATFORM")'),
+        (
+            {"type": "cloudmart:test:Database", "name": "postgres"},
+            'pulumi.Alias(type_="cloudmart:test:Store", name="database")',
+        ),
+    ],
+    ids=["another type", "another name", "another parent", "another type and name"],
+)
+def test_what_is_renamed_or_moved_with_an_alias_is_the_same_and_without_one_is_another(
+    changed: dict[str, str], alias: str, tmp_path: Path
+) -> None:
+    first = {"type": "cloudmart:test:Store", "name": "database", "parent": "self", "aliases": "[]"}
+    before = record("dev", project(tmp_path / "before", RENAMED.format(**first)))
+    platform = by_name(before, "shop").urn
+    moved = first | changed
+    kept = moved | {"aliases": f"[{alias.replace('PLATFORM', platform)}]"}
+    after, lost = (
+        record("dev", project(tmp_path / folder, RENAMED.format(**values)))
+        for folder, values in (("kept", kept), ("lost", moved))
+    )
+    old = {found.urn for found in before.resources if found.custom}
+    assert len(old) == 2
+    assert old <= {urn for found in after.resources for urn in (found.urn, *found.aliases)}
+    # Not all: a parent's name is no part of its children's URNs.
+    assert not old <= {urn for found in lost.resources for urn in (found.urn, *found.aliases)}

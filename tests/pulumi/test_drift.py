@@ -1,0 +1,107 @@
+"""Drift, second looks and safe change under the real engine.
+
+One story, told in order: what one test leaves is what the next finds.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+from cloudmart.deploy import expected
+from cloudmart.deploy.expected import Way
+from cloudmart.drift.look import Drift, Kind, look
+from tests.pulumi.shop import SPACE, Shop
+
+Json = Any
+
+_SOMEBODY = "--field-manager=somebody"
+_UP = "cloudmart up --stack dev --refresh"
+
+
+def _look(shop: Shop) -> Drift:
+    return look(expected.expected("dev", None, shop.project.root, shop.said.append))
+
+
+def _patch(shop: Shop, kind: str, name: str, change: Json) -> None:
+    form = "strategic" if isinstance(change, dict) else "json"
+    shop.cluster.kubectl("patch", kind, name, "-n", SPACE, f"--type={form}", f"--patch={json.dumps(change)}", _SOMEBODY)
+
+
+def _changes(ended: subprocess.CompletedProcess[str]) -> set[str]:
+    """Operations of a plan of ``pulumi preview --json``, less what stays the same."""
+    assert ended.returncode == 0, ended.stderr
+    return {step["op"] for step in json.loads(ended.stdout)["steps"]} - {"same"}
+
+
+def test_after_up_drift_refresh_and_preview_find_nothing(shop: Shop) -> None:
+    shop.up("dev")
+    found = _look(shop)
+    assert found.way is Way.PULUMI
+    assert found.findings == []
+    assert list(found.releases) == ["kubecost/kubecost"]
+    assert _changes(shop.pulumi("preview", "-s", "dev", "--json", "--refresh")) <= {"refresh"}
+
+
+def test_damage_is_found_and_the_commands_that_drift_gives_put_it_back(shop: Shop) -> None:
+    before = shop.passwords()
+    image = {"name": "order-service", "image": "docker.io/nginxinc/nginx-unprivileged:1.0"}
+    _patch(shop, "deployment", "order-service", {"spec": {"template": {"spec": {"containers": [image]}}}})
+    _patch(shop, "secret", "postgres-credentials", {"data": {"password": "aHVudGVyMg=="}})
+    _patch(shop, "hpa", "user-service-hpa", {"spec": {"maxReplicas": 3}})
+    _patch(shop, "configmap", "order-service-config", {"data": {"LOG_LEVEL": "by hand"}})
+    _patch(shop, "service", "user-service", {"metadata": {"labels": {"extra": "1"}}})
+    widened = {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}
+    _patch(shop, "networkpolicy", "payment-service", [{"op": "add", "path": "/spec/egress/-", "value": widened}])
+    shop.cluster.kubectl("delete", "pdb/user-service-pdb", "secret/redis-credentials", "-n", SPACE)
+
+    found = _look(shop).findings
+    told = {(one.kind, one.object.kind, one.path.partition("[")[0]) for one in found}
+    assert told == {
+        (Kind.CHANGED, "Deployment", "spec.template.spec.containers"),
+        (Kind.CHANGED, "Secret", "data.password"),
+        (Kind.CHANGED, "HorizontalPodAutoscaler", "spec.maxReplicas"),
+        (Kind.CHANGED, "ConfigMap", "data.LOG_LEVEL"),
+        (Kind.ADDED, "Service", "metadata.labels.extra"),
+        (Kind.CHANGED, "NetworkPolicy", "spec.egress"),
+        (Kind.MISSING, "PodDisruptionBudget", ""),
+        (Kind.MISSING, "Secret", ""),
+    }
+    assert {one.by for one in found if one.kind is not Kind.MISSING} == {"somebody"}
+    assert "hunter2" not in "".join(f"{one.declared} {one.live} {one.mend}" for one in found)
+
+    commands = dict.fromkeys(one.mend for one in found)
+    assert _UP in commands
+    for command in commands:
+        if command != _UP:
+            subprocess.run(["sh", "-ec", command], check=True, capture_output=True, timeout=60)
+    ended = shop.cloudmart("up", "--stack", "dev", "--refresh")
+    assert ended.returncode == 0, ended.stderr
+    assert _look(shop).findings == []
+    assert _changes(shop.pulumi("preview", "-s", "dev", "--json")) == set()
+    assert shop.passwords() == before
+
+
+def test_a_component_that_is_renamed_with_an_alias_keeps_every_object(shop: Shop) -> None:
+    """The type of the component is in the URN of all that it makes: without the alias everything would be made anew."""
+    before = shop.held()
+    file = shop.project.root / "components" / "microservice.py"
+    text = file.read_text()
+    old = '"cloudmart:microservice:Microservice"'
+    assert text.count(f"super().__init__({old}, name, None, opts)") == 1, "the test does not know this code"
+    renamed = f"""super().__init__(
+            "cloudmart:microservice:Service",
+            name,
+            None,
+            pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(aliases=[pulumi.Alias(type_={old})])),
+        )"""
+    file.write_text(text.replace(f"super().__init__({old}, name, None, opts)", renamed))
+    try:
+        assert _changes(shop.pulumi("preview", "-s", "dev", "--json")) == set()
+        shop.up("dev")
+    finally:
+        file.write_text(text)
+    after = shop.held()
+    assert after == before
+    assert _look(shop).findings == []
