@@ -49,7 +49,8 @@ class Api:
         """One request. Raises ``KubectlError`` when there is no answer within a minute."""
         connection = _Connection(self.socket)
         try:
-            content = None if body is None else json.dumps(body)
+            # What is applied is read as YAML, which has no such escape as JSON's surrogate pairs.
+            content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
             connection.request(method, path, content, {"Content-Type": content_type, "Accept": "application/json"})
             response = connection.getresponse()
             text = response.read()

@@ -126,7 +126,7 @@ class _Look:
             self.plurals = api.plurals({reference.api_version for reference in wanted if reference in found})
             compared = pool.map(lambda one: self._compared(api, one[0], one[1], found.get(one[0])), wanted.items())
             findings += [finding for several in compared for finding in several]
-        findings += self._unexpected(found)
+        findings += [*self._unexpected(found), *self._releases(found)]
         return Drift(
             stack=expected.settings.stack,
             way=expected.way,
@@ -308,7 +308,8 @@ class _Look:
             elif isinstance(place[-1], int):
                 operations.append({"op": "test", "path": where, "value": fields.value_at(live, place)})
             operations.append({"op": "remove", "path": where})
-        patch = f"--patch={json.dumps(operations, separators=(',', ':'))}"
+        # kubectl reads it as YAML.
+        patch = f"--patch={json.dumps(operations, separators=(',', ':'), ensure_ascii=False)}"
         return self._kubectl("patch", reference.argument, reference, "--type=json", patch)
 
     def _is_secret(self, reference: Reference, place: Path, hidden: set[tuple[str, ...]]) -> bool:
@@ -398,7 +399,8 @@ class _Look:
         spaces = {reference.namespace for reference in objects}
         kinds = {(reference.api_version, reference.kind) for reference in objects}
         shop = self.expected.settings.namespace.name
-        return {(*kind, space) for kind in kinds for space in spaces} | {(*kind, shop) for kind in _ALSO}
+        releases = {("v1", "Secret", name.partition("/")[0]) for name in self.expected.releases}
+        return {(*kind, space) for kind in kinds for space in spaces} | {(*kind, shop) for kind in _ALSO} | releases
 
     def _unexpected(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
         shop = self.expected.settings.namespace.name
@@ -428,6 +430,31 @@ class _Look:
         by_pulumi = any(one.operation == "Apply" and _PULUMI.fullmatch(one.manager) for one in fields.writers(live))
         # Another project of Pulumi may have objects of its own in the cluster.
         return by_pulumi and (bool(reference.namespace) or labels.get("project") == shop)
+
+    # --- Helm releases ------------------------------------------------------------------------------------------------
+
+    def _releases(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
+        """Releases that Helm does not know as deployed, by the Secrets that it keeps of each revision."""
+        kept: dict[str, dict[int, str]] = {}
+        for reference, live in found.items():
+            labels = live["metadata"].get("labels") or {}
+            if live.get("type") == "helm.sh/release.v1" and str(labels.get("version", "")).isdigit():
+                revisions = kept.setdefault(f"{reference.namespace}/{labels.get('name')}", {})
+                revisions[int(labels["version"])] = str(labels.get("status"))
+        for name in self.expected.releases:
+            namespace, _, release = name.partition("/")
+            revisions = kept.get(name, {})
+            status = revisions[max(revisions)] if revisions else None
+            if status == "deployed":
+                continue
+            yield Finding(
+                kind=Kind.CHANGED if status else Kind.MISSING,
+                object=Reference("helm.sh/v3", "Release", namespace, release),
+                path="status" if status else "",
+                declared="deployed" if status else "a Helm release",
+                live=status,
+                mend=self._up(),
+            )
 
     # --- commands -----------------------------------------------------------------------------------------------------
 

@@ -96,7 +96,8 @@ def _ends(drift: Drift) -> Iterator[str]:
     found = f"{count} finding{'s' * (count > 1)} in {objects} object{'s' * (objects > 1)}" if count else "no drift"
     yield f"stack {drift.stack}: {found}; {drift.compared} declared objects compared"
     if drift.releases:
-        yield f"not compared, because the objects are the chart's: {', '.join(sorted(drift.releases))}"
+        names = ", ".join(sorted(drift.releases))
+        yield f"not compared beyond being deployed, because the objects are the chart's: {names}"
 
 
 def _by_object(findings: Sequence[Finding]) -> Mapping[str, list[Finding]]:

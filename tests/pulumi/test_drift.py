@@ -83,6 +83,15 @@ def test_damage_is_found_and_the_commands_that_drift_gives_put_it_back(shop: Sho
     assert shop.passwords() == before
 
 
+def test_a_release_that_helm_does_not_know_as_deployed_is_told(shop: Shop) -> None:
+    of_helm = ("secrets", "-n", "kubecost", "-l", "owner=helm,name=kubecost")
+    for status in ("failed", "deployed"):
+        shop.cluster.kubectl("label", *of_helm, f"status={status}", "--overwrite")
+        found = [(one.object.label, one.path, one.declared, one.live) for one in _look(shop).findings]
+        failed = ("Release kubecost/kubecost", "status", "deployed", "failed")
+        assert found == ([failed] if status == "failed" else [])
+
+
 def test_a_component_that_is_renamed_with_an_alias_keeps_every_object(shop: Shop) -> None:
     """The type of the component is in the URN of all that it makes: without the alias everything would be made anew."""
     before = shop.held()
