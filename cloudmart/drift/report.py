@@ -32,7 +32,7 @@ def as_markdown(drift: Drift) -> str:
             lines.append("| " + " | ".join(literal(_printable(cell or "-")) for cell in cells) + " |")
         # Indented and not fenced: no text of a field can end it.
         lines += ["", "To put it back:", ""]
-        lines += [f"    {' '.join(mend.split())}" for mend in dict.fromkeys(one.mend for one in drift.findings)]
+        lines += [f"    {_printable(mend)}" for mend in dict.fromkeys(one.mend for one in drift.findings)]
     return "\n".join(lines) + "\n"
 
 

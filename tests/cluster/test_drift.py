@@ -374,8 +374,8 @@ def test_an_object_that_was_made_anew_in_another_shape_is_told_with_what_it_take
     first, _, then = one.mend.partition(" && ")
     assert then == _UP
     subprocess.run(["sh", "-ec", first], check=True, capture_output=True, timeout=60)
-    up.up("dev", None, shop.project.root, shop.said.append)
-    assert shop.look().findings == []
+    (gone,) = shop.look().findings
+    assert (gone.kind, gone.object, gone.mend) == (Kind.MISSING, one.object, _UP)
 
 
 def test_what_an_earlier_up_made_and_nobody_declares_any_more_is_named(shop: Shop) -> None:
