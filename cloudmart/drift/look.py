@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Any
 
 from cloudmart.cluster.api import Api, connected, path
+from cloudmart.cluster.kubectl import KubectlError
 from cloudmart.cluster.live import Reference, listing, release_of
 from cloudmart.deploy import applyset
 from cloudmart.deploy.expected import Expected, Way
@@ -91,8 +92,8 @@ class Drift:
     #: Declared objects that were compared, or looked for.
     compared: int
     findings: Sequence[Finding]
-    #: Helm releases, whose objects are the chart's and not compared field by field.
-    releases: Sequence[str]
+    #: What was not looked at, and why.
+    notes: Sequence[str] = ()
 
     @property
     def exit_code(self) -> int:
@@ -117,7 +118,20 @@ class _Look:
 
     def run(self) -> Drift:
         expected = self.expected
-        found = listing(expected.target.kubectl, self._places())
+        notes = []
+        try:
+            found = listing(expected.target.kubectl, self._places() | self._more_places())
+        except KubectlError as error:
+            if "orbidden" not in str(error):
+                raise
+            found = listing(expected.target.kubectl, self._places())
+            notes.append(
+                "of kinds that nothing declares, no objects were looked for: this user may not list them in "
+                f"{expected.settings.namespace.name}"
+            )
+        if expected.releases:
+            names = ", ".join(sorted(expected.releases))
+            notes.append(f"not compared beyond being deployed, because the objects are the chart's: {names}")
         self.values = self._kept(found)
         templates = manifests(expected.recording, templates=True)
         wanted = dict(zip(expected.objects, templates, strict=True))
@@ -132,7 +146,7 @@ class _Look:
             way=expected.way,
             compared=len(wanted),
             findings=findings,
-            releases=tuple(expected.releases),
+            notes=notes,
         )
 
     # --- one object ---------------------------------------------------------------------------------------------------
@@ -171,6 +185,9 @@ class _Look:
         query = f"dryRun=All&force=true&fieldManager={manager}"
         answer = api.request("PATCH", f"{place}?{query}", body, content_type="application/apply-patch+yaml")
         hidden = {fields.names(place) for place in [*unknown, *manifest.recorded.secrets]}
+        if answer.status == 401 or "cannot patch resource" in answer.message:
+            # A trial is allowed to those who may do it in earnest.
+            raise KubectlError(f"{reference.label}: {answer.message}")
         if answer.status >= 400:
             # With what somebody has added; admission may not like just that.
             ours = _of(writers, manager)
@@ -398,9 +415,11 @@ class _Look:
         objects = self.expected.objects
         spaces = {reference.namespace for reference in objects}
         kinds = {(reference.api_version, reference.kind) for reference in objects}
-        shop = self.expected.settings.namespace.name
         releases = {("v1", "Secret", name.partition("/")[0]) for name in self.expected.releases}
-        return {(*kind, space) for kind in kinds for space in spaces} | {(*kind, shop) for kind in _ALSO} | releases
+        return {(*kind, space) for kind in kinds for space in spaces} | releases
+
+    def _more_places(self) -> set[tuple[str, str, str]]:
+        return {(*kind, self.expected.settings.namespace.name) for kind in _ALSO}
 
     def _unexpected(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
         shop = self.expected.settings.namespace.name

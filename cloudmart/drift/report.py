@@ -42,7 +42,7 @@ def as_json(drift: Drift) -> str:
         "stack": drift.stack,
         "way": drift.way.value,
         "compared": drift.compared,
-        "releasesNotCompared": list(drift.releases),
+        "notes": list(drift.notes),
         "findings": [
             {
                 "kind": one.kind.value,
@@ -95,9 +95,7 @@ def _ends(drift: Drift) -> Iterator[str]:
     count, objects = len(drift.findings), len(_by_object(drift.findings))
     found = f"{count} finding{'s' * (count > 1)} in {objects} object{'s' * (objects > 1)}" if count else "no drift"
     yield f"stack {drift.stack}: {found}; {drift.compared} declared objects compared"
-    if drift.releases:
-        names = ", ".join(sorted(drift.releases))
-        yield f"not compared beyond being deployed, because the objects are the chart's: {names}"
+    yield from drift.notes
 
 
 def _by_object(findings: Sequence[Finding]) -> Mapping[str, list[Finding]]:

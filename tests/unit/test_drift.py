@@ -111,7 +111,7 @@ def test_foreign_text_neither_moves_the_cursor_nor_ends_a_table() -> None:
     finding = Finding(
         kind=Kind.ADDED, object=Reference("v1", "Service", "shop", "x"), path=evil, live=evil, by=evil, mend=f"x {evil}"
     )
-    drift = Drift(stack="dev", way=Way.PULUMI, compared=1, findings=[finding], releases=())
+    drift = Drift(stack="dev", way=Way.PULUMI, compared=1, findings=[finding])
     text, table = report.as_text(drift), report.as_markdown(drift)
     assert "\x1b" not in text + table + report.as_json(drift)
     (row,) = [line for line in table.splitlines() if line.startswith("| Service")]
