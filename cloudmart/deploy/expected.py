@@ -83,8 +83,8 @@ def expected(stack: str, context: str | None, root: Path, progress: Progress) ->
     settings = load(stack, root)
     target = _target(settings, context, root)
     way = _way(settings, target, root)
-    # An environment other than the local one is never left without a layer: its charts need not be looked for.
-    cli = NoCli("not needed here") if way is Way.APPLY_SET else find_cli(root)
+    # What `up` could do without, not what this machine could; no other environment is left without a layer.
+    cli = NoCli("not there at its up") if way is Way.APPLY_SET else None
     overrides = up.left_out(settings, target, root, cli, progress) if target.local else {}
     if context is not None:
         overrides["cloudmart:cluster"] = {"context": context}

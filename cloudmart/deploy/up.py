@@ -152,7 +152,7 @@ def _target(settings: Settings, context: str | None, root: Path, progress: Progr
 
 
 def left_out(
-    settings: Settings, target: Target, root: Path, cli: automation.PulumiCommand | NoCli, progress: Progress
+    settings: Settings, target: Target, root: Path, cli: automation.PulumiCommand | NoCli | None, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Overrides that switch off each layer whose charts cannot be had; a store then runs as a single one.
 

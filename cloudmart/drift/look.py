@@ -118,29 +118,30 @@ class _Look:
 
     def run(self) -> Drift:
         expected = self.expected
-        notes = []
-        try:
-            found = listing(expected.target.kubectl, self._places() | self._more_places())
-        except KubectlError as error:
-            if "orbidden" not in str(error):
-                raise
-            found = listing(expected.target.kubectl, self._places())
-            notes.append(
-                "of kinds that nothing declares, no objects were looked for: this user may not list them in "
-                f"{expected.settings.namespace.name}"
-            )
+        templates = manifests(expected.recording, templates=True)
+        wanted = dict(zip(expected.objects, templates, strict=True))
+        notes: list[str] = []
+        findings: list[Finding] = []
+        with connected(expected.target.kubectl) as api, ThreadPoolExecutor(8) as pool:
+            self.plurals = api.plurals({reference.api_version for reference in wanted})
+            try:
+                found = listing(expected.target.kubectl, self._places())
+                findings += [*self._unexpected(found), *self._releases(found)]
+            except KubectlError as error:
+                if "orbidden" not in str(error):
+                    raise
+                # Who may deploy need not be allowed to list.
+                found = self._one_by_one(api, pool, [*wanted, self._keeper])
+                notes.append(
+                    "objects that nobody declares were not looked for, nor Helm's releases: this user may not list them"
+                )
+            self.values = self._kept(found)
+            findings += self._lost_values(found)
+            compared = pool.map(lambda one: self._compared(api, one[0], one[1], found.get(one[0])), wanted.items())
+            findings = [finding for several in compared for finding in several] + findings
         if expected.releases:
             names = ", ".join(sorted(expected.releases))
             notes.append(f"not compared beyond being deployed, because the objects are the chart's: {names}")
-        self.values = self._kept(found)
-        templates = manifests(expected.recording, templates=True)
-        wanted = dict(zip(expected.objects, templates, strict=True))
-        findings = [*self._lost_values(found)]
-        with connected(expected.target.kubectl) as api, ThreadPoolExecutor(8) as pool:
-            self.plurals = api.plurals({reference.api_version for reference in wanted if reference in found})
-            compared = pool.map(lambda one: self._compared(api, one[0], one[1], found.get(one[0])), wanted.items())
-            findings += [finding for several in compared for finding in several]
-        findings += [*self._unexpected(found), *self._releases(found)]
         return Drift(
             stack=expected.settings.stack,
             way=expected.way,
@@ -148,6 +149,23 @@ class _Look:
             findings=findings,
             notes=notes,
         )
+
+    def _one_by_one(
+        self, api: Api, pool: ThreadPoolExecutor, references: Sequence[Reference]
+    ) -> Mapping[Reference, Mapping[str, Any]]:
+        """Those of the objects that are there, each asked for by its name."""
+
+        def asked(reference: Reference) -> tuple[Reference, Mapping[str, Any] | None]:
+            plural = self.plurals.get((reference.api_version, reference.kind))
+            if plural is None:
+                return reference, None
+            answer = api.request("GET", path(reference, plural))
+            if answer.status not in (200, 404):
+                raise KubectlError(f"{reference.label}: {answer.message}")
+            return reference, answer.content if answer.status == 200 else None
+
+        found = pool.map(asked, references)
+        return {reference: item for reference, item in found if item is not None}
 
     # --- one object ---------------------------------------------------------------------------------------------------
 
@@ -253,12 +271,11 @@ class _Look:
         for place, there, here in fields.differences(_content(applied), _content(live), ours):
             if is_harmless(place) or place in _ignored(manifest):
                 continue
-            writer = fields.owner(place, others) or (
-                fields.owner(place, fields.writers(live)) if here is not ABSENT else None
-            )
+            other = fields.owner(place, others)
+            writer = other or (fields.owner(place, fields.writers(live)) if here is not ABSENT else None)
             secret = self._is_secret(reference, place, hidden)
             # A refresh of Pulumi takes no note of items at the end of a list that it has not declared.
-            extra = self.expected.way is Way.PULUMI and there is ABSENT and isinstance(place[-1], int)
+            unseen = there is ABSENT and isinstance(place[-1], int) and other is not None
             yield self._finding(
                 Kind.CHANGED,
                 reference,
@@ -266,7 +283,9 @@ class _Look:
                 declared=_shown(there, place, secret),
                 live=_shown(here, place, secret),
                 writer=writer,
-                mend=self._removing(reference, live, [place]) if extra else self._up(),
+                mend=self._removing(reference, live, [place])
+                if unseen and self.expected.way is Way.PULUMI
+                else self._up(),
             )
 
     def _withheld(
@@ -416,14 +435,21 @@ class _Look:
         spaces = {reference.namespace for reference in objects}
         kinds = {(reference.api_version, reference.kind) for reference in objects}
         releases = {("v1", "Secret", name.partition("/")[0]) for name in self.expected.releases}
-        return {(*kind, space) for kind in kinds for space in spaces} | releases
-
-    def _more_places(self) -> set[tuple[str, str, str]]:
-        return {(*kind, self.expected.settings.namespace.name) for kind in _ALSO}
+        shop = self.expected.settings.namespace.name
+        return {(*kind, space) for kind in kinds for space in spaces} | {(*kind, shop) for kind in _ALSO} | releases
 
     def _unexpected(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
         shop = self.expected.settings.namespace.name
-        own = {self._keeper, Reference("v1", "Secret", shop, applyset.parent_name(self.expected.settings.stack))}
+        stack = self.expected.settings.stack
+        own = {
+            self._keeper,
+            Reference("v1", "Secret", shop, applyset.parent_name(stack)),
+            # What `cloudmart access role` prints, for an administrator to apply.
+            *(
+                Reference("rbac.authorization.k8s.io/v1", kind, shop, f"cloudmart-{stack}-deployer")
+                for kind in ("Role", "RoleBinding")
+            ),
+        }
         for reference, live in found.items():
             if reference in self.expected.objects or reference in own or is_made_for_others(live) or release_of(live):
                 continue
@@ -434,8 +460,7 @@ class _Look:
                 reference.namespace != shop or (maker is not None and is_controller(maker, self.controllers))
             ):
                 continue
-            pruned = ours and self.expected.way is Way.APPLY_SET
-            mend = self._up() if pruned else self._kubectl("delete", reference.argument, reference)
+            mend = self._up() if ours else self._kubectl("delete", reference.argument, reference)
             text = "no longer declared" if ours else "not declared"
             yield self._finding(Kind.UNEXPECTED, reference, (), live=text, writer=maker, mend=mend)
 
