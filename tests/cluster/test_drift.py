@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from cloudmart.cli import cli
@@ -265,6 +266,38 @@ def test_what_controllers_and_a_restart_do_is_no_drift(shop: Shop) -> None:
     shop.cluster.kubectl("scale", "deployment/product-service", "-n", SPACE, "--replicas=3")
     shop.cluster.kubectl("label", "pods", "-n", SPACE, "-l", "app=redis", "looked-at=yes")
     assert shop.look().findings == []
+
+
+def test_who_may_deploy_but_not_list_sees_the_same_and_is_told_what_was_not_looked_for(shop: Shop) -> None:
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "drift-test"},
+        "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "patch", "create"]}],
+    }
+    shop.cluster.kubectl("create", "-f", "-", stdin=json.dumps(role))
+    shop.cluster.kubectl("create", "clusterrolebinding", "drift-test", "--clusterrole=drift-test", "--user=deployer")
+    try:
+        # Whom the API server takes for that user.
+        config = yaml.safe_load(shop.cluster.kubeconfig.read_text())
+        for user in config["users"]:
+            user["user"]["as"] = "deployer"
+        file = shop.project.root / "deployer.kubeconfig"
+        file.touch(mode=0o600)
+        file.write_text(yaml.safe_dump(config))
+        kubectl = Kubectl(path=_kubectl(), kubeconfig=file)
+        as_deployer = replace(shop.expected, target=Target(kubectl=kubectl, local=True))
+        found = look(as_deployer)
+        assert found.findings == []
+        assert "this user may not list them" in " ".join(found.notes)
+        shop.cluster.kubectl("patch", "clusterrole", "drift-test", "--type=json", f"--patch={json.dumps(_READ_ONLY)}")
+        with pytest.raises(UserError, match="cannot patch resource"):
+            look(as_deployer)
+    finally:
+        shop.cluster.kubectl("delete", "clusterrole/drift-test", "clusterrolebinding/drift-test")
+
+
+_READ_ONLY = [{"op": "replace", "path": "/rules/0/verbs", "value": ["get"]}]
 
 
 @pytest.fixture(scope="module")
