@@ -35,6 +35,7 @@ LEFT = {
     "host-access": "Pod Security admission",
     "helm-pinned": "no release is an object",
     "helm-requests": "no release is an object",
+    "data-protected": "about options of Pulumi, which the API server never sees",
 }
 
 
