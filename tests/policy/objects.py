@@ -50,7 +50,7 @@ class Resource:
         for step in steps[:-1]:
             holder = holder[step] if isinstance(step, int) else holder.setdefault(step, {})  # type: ignore[index]
         holder[steps[-1]] = value  # type: ignore[index]
-        return replace(self, inputs=inputs)
+        return replace(self, inputs=inputs, unknown_paths=())
 
     def without(self, path: str) -> Resource:
         """A copy without what stands at a dotted path."""
@@ -59,7 +59,7 @@ class Resource:
         for step in _steps(path)[:-1]:
             holder = holder[step]
         del holder[_steps(path)[-1]]
-        return replace(self, inputs=inputs)
+        return replace(self, inputs=inputs, unknown_paths=())
 
     def unknown(self, path: str) -> Resource:
         """A copy whose value at a dotted path is known only after `up`."""
