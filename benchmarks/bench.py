@@ -212,7 +212,7 @@ def page(rows: list[tuple[int, int, Times]], command: float) -> str:
         "",
         f"Seen with {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
         f"pulumi {version('pulumi')}, pulumi-kubernetes {version('pulumi-kubernetes')}; "
-        f"load average {os.getloadavg()[1]:.1f} (a load above the number of cores would mean that others were at work).",
+        f"load average {os.getloadavg()[1]:.1f} (above the number of cores, others were at work).",
         "",
         "| services | resources | preview | of it: program | settings | schemas | policies | prices "
         "| floor | preview / floor | ms a resource | floor of the core SDK | preview / core |",

@@ -281,8 +281,8 @@ class Settings(Declaration):
 
     @functools.cached_property
     def passwords(self) -> Mapping[str, str]:
-        """Every password that is generated, or kept where External Secrets finds it, by name, with whose it is: a store,
-        or ``monitoring``."""
+        """Every password that is generated, or kept where External Secrets finds it, by name, with whose it is: a
+        store, or ``monitoring``."""
         found = self._passwords(self._stores)
         return {**found, GRAFANA_ADMIN: "monitoring"} if self.monitoring.enabled else found
 

@@ -84,8 +84,8 @@ class MonitoringSettings(Layer):
     #: Secret in the monitoring's namespace with the key ``alertmanager.yaml``: who is told of which alert. Without it
     #: alerts are seen in Alertmanager and Grafana, and nobody is told.
     receivers_secret: DnsLabel | None = None
-    #: Ports besides 443 at which Alertmanager reaches those receivers: 587 or 465 for a mail server, say. Nobody can read
-    #: them out of the Secret before it is there.
+    #: Ports besides 443 at which Alertmanager reaches those receivers: 587 or 465 for a mail server, say. Nobody can
+    #: read them out of the Secret before it is there.
     receiver_ports: tuple[Port, ...] = ()
     #: Where people read the runbooks: a path of the repository, or a URL. Alerts name their section of it.
     runbooks: Annotated[str, Strict(), Field(pattern=r"^[^\s#]+$", max_length=500)] = "docs/runbooks.md"
