@@ -12,7 +12,20 @@ import sys
 
 import click
 
-from cloudmart.cli import access, config, costs, deploy, drift, graph, local, preview, report, rightsize, secrets
+from cloudmart.cli import (
+    access,
+    config,
+    costs,
+    deploy,
+    drift,
+    graph,
+    local,
+    preview,
+    report,
+    rightsize,
+    secrets,
+    verify,
+)
 from cloudmart.errors import UserError, message
 
 
@@ -37,6 +50,7 @@ for _command in (
     report.report_command,
     rightsize.rightsize_command,
     secrets.secrets_group,
+    verify.verify_command,
 ):
     cli.add_command(_command)
 

@@ -41,6 +41,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cloudmart.finops",
         "cloudmart.preview",
     },
+    "cloudmart.verify": {
+        "cloudmart.cluster",
+        "cloudmart.deploy",
+        "cloudmart.errors",
+        "cloudmart.finops",
+        "cloudmart.preview",
+        "cloudmart.settings",
+    },
     "cloudmart.report": {"cloudmart.settings", "cloudmart.finops", "cloudmart.preview", "cloudmart.errors"},
     "cloudmart.access": {
         "cloudmart.deploy",
@@ -68,6 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cloudmart.report",
         "cloudmart.secrets",
         "cloudmart.settings",
+        "cloudmart.verify",
     },
     "policy": {"cloudmart.finops", "cloudmart.settings", "cloudmart.errors"},
 }

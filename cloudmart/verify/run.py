@@ -1,0 +1,135 @@
+"""One verification: what is declared and what is there are read at the same time, then judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloudmart.cluster import toolchain
+from cloudmart.cluster.kubectl import Kubectl
+from cloudmart.cluster.local import LocalCluster
+from cloudmart.deploy.expected import Expected, expected
+from cloudmart.settings import load
+from cloudmart.verify import (
+    autoscaling,
+    capacity,
+    costs,
+    layers,
+    mesh,
+    namespaces,
+    objects,
+    state,
+    storage,
+    watch,
+    workloads,
+)
+from cloudmart.verify.check import Check, Report, Stage, Status
+from cloudmart.verify.state import State
+
+Progress = Callable[[str], None]
+#: What cannot be watched, such as metrics and costs, is looked at again this often (seconds) while waiting.
+_AGAIN = 15.0
+#: Changes come in bursts; one look after each (seconds).
+_SETTLE = 0.5
+
+
+@dataclass(frozen=True)
+class _Asked:
+    stack: str
+    context: str | None
+    url: str | None
+
+
+def verify(
+    stack: str,
+    context: str | None,
+    root: Path,
+    progress: Progress,
+    *,
+    url: str | None = None,
+    wait: float = 0,
+) -> Report:
+    """Verifies a stack in its cluster: `context`, else the stack's own, else the local cluster.
+
+    Looks again after each change for up to `wait` seconds, until nothing fails. Raises ``UserError`` for bad settings
+    and for a cluster that cannot be reached.
+    """
+    started = time.monotonic()
+    asked = _Asked(stack, context, url)
+    left_out: list[str] = []
+    settings = load(stack, root)
+    with ThreadPoolExecutor(16) as pool:
+        kubectl = _kubectl(context or settings.cluster.context, root)
+        reading = state.begin(kubectl, pool)
+        cost = pool.submit(costs.ask, kubectl, settings.namespace.name, url)
+        found = expected(stack, context, root, left_out.append)
+        seen = state.finish(reading, found, left_out, context)
+        report = _report(asked, seen, cost.result(), started)
+        if not wait or not report.exit_code:
+            return report
+        return _wait(asked, report, seen, progress, started, wait)
+
+
+def _kubectl(context: str | None, root: Path) -> Kubectl:
+    if context is not None:
+        return Kubectl(path=toolchain.kubectl(), context=context)
+    return Kubectl(path=toolchain.kubectl(), kubeconfig=LocalCluster(root).kubeconfig)
+
+
+def _again(asked: _Asked, before: State) -> tuple[State, costs.Told]:
+    found: Expected = before.expected
+    kubectl = found.target.kubectl
+    with ThreadPoolExecutor(16) as pool:
+        reading = state.begin(kubectl, pool)
+        cost = pool.submit(costs.ask, kubectl, found.settings.namespace.name, asked.url)
+        return state.finish(reading, found, before.left_out, asked.context), cost.result()
+
+
+def _wait(asked: _Asked, report: Report, seen: State, progress: Progress, started: float, seconds: float) -> Report:
+    deadline = started + seconds
+    told = ""
+    with watch.Watch(seen.expected.target.kubectl, state.places(seen.expected)) as changes:
+        changes.known(seen.live)
+        while report.exit_code and time.monotonic() < deadline:
+            failing = "; ".join(
+                f"{found.subject}: {found.seen}"
+                for check in report.checks
+                for found in check.findings
+                if found.status is Status.FAIL
+            )
+            if failing != told:
+                progress(f"waiting, {report.counts[Status.FAIL]} checks fail: {failing}")
+                told = failing
+            changes.wait(min(_AGAIN, max(deadline - time.monotonic(), 0)), settle=_SETTLE)
+            seen, cost = _again(asked, seen)
+            changes.known(seen.live)
+            report = _report(asked, seen, cost, started)
+    return report
+
+
+def _report(asked: _Asked, seen: State, told: costs.Told, started: float) -> Report:
+    kubectl = seen.expected.target.kubectl
+    cluster = "the local cluster" if seen.expected.target.local else f"context {kubectl.context}"
+    order = list(Stage)
+    found = sorted(checks(seen, told), key=lambda check: order.index(check.stage))
+    return Report(stack=asked.stack, cluster=cluster, seconds=time.monotonic() - started, checks=found)
+
+
+def checks(seen: State, told: costs.Told) -> Iterator[Check]:
+    """Every check; :class:`Stage` is their order."""
+    for group in (
+        namespaces.checks,
+        objects.checks,
+        capacity.checks,
+        storage.checks,
+        workloads.checks,
+        autoscaling.checks,
+        mesh.checks,
+        layers.entrance,
+        layers.layers,
+    ):
+        yield from group(seen)
+    yield from costs.checks(seen, told)

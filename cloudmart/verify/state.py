@@ -1,0 +1,210 @@
+"""What the checks look at: what is declared, and what the cluster holds of it and around it, read once."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from cloudmart.cluster import live as live_
+from cloudmart.cluster.kubectl import Kubectl, KubectlError
+from cloudmart.cluster.live import Reference
+from cloudmart.deploy.expected import Declared, Expected
+
+Object: TypeAlias = Mapping[str, Any]
+#: API version, kind and namespace, which is empty for what is cluster-wide.
+Place: TypeAlias = tuple[str, str, str]
+
+_METRICS = "/apis/metrics.k8s.io/v1beta1"
+#: What is looked at in every namespace of the stack, whoever made it: pods, what runs them, what they are given and
+#: what shields them.
+_AROUND = (
+    ("v1", "Pod"),
+    ("v1", "PersistentVolumeClaim"),
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+)
+
+
+@dataclass(frozen=True)
+class Read:
+    """The answer to one question: objects, or why there are none."""
+
+    items: Sequence[Object] = ()
+    refused: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """A stack and its cluster at one moment."""
+
+    expected: Expected
+    #: Every object of the kinds that are declared, and of some more, in the stack's namespaces.
+    live: Mapping[Reference, Object]
+    version: str = ""
+    nodes: Read = Read()
+    node_usage: Read = Read()
+    pod_usage: Read = Read()
+    #: What `up` left out on the local cluster, each with its reason.
+    left_out: Sequence[str] = ()
+    context: str | None = None
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def simulated(self) -> bool:
+        """Whether there are no containers, so that nothing answers and no operator acts on its resources."""
+        return self.expected.target.local
+
+    @cached_property
+    def namespaces(self) -> Sequence[str]:
+        """Every namespace that the stack declares, in the program's order."""
+        return [one.reference.name for one in self.declared("Namespace")]
+
+    @cached_property
+    def lost(self) -> frozenset[str]:
+        """Declared namespaces that are not there: nothing in them can be."""
+        return frozenset(one.reference.name for one in self.declared("Namespace") if one.reference not in self.live)
+
+    def declared(self, *kinds: str, group: str | None = None) -> Iterator[Declared]:
+        """What is declared of these kinds, in the program's order."""
+        for one in self.expected.objects.values():
+            if one.reference.kind in kinds and group in (None, one.reference.group):
+                yield one
+
+    def present(self, *kinds: str, group: str | None = None) -> Iterator[tuple[Declared, Object]]:
+        """What is declared of these kinds and is there: what should be, and what is."""
+        for one in self.declared(*kinds, group=group):
+            if one.reference in self.live:
+                yield one, self.live[one.reference]
+
+    def missing(self, *kinds: str) -> int:
+        """How many of these kinds are declared and not there."""
+        return sum(one.reference not in self.live for one in self.declared(*kinds))
+
+    @cached_property
+    def _by_kind(self) -> Mapping[str, Sequence[tuple[Reference, Object]]]:
+        kinds: dict[str, list[tuple[Reference, Object]]] = {}
+        for reference in sorted(self.live):
+            kinds.setdefault(reference.kind, []).append((reference, self.live[reference]))
+        return kinds
+
+    def found(self, *kinds: str) -> Iterator[tuple[Reference, Object]]:
+        """What is there of these kinds, declared or not."""
+        for kind in kinds:
+            yield from self._by_kind.get(kind, ())
+
+    @property
+    def up(self) -> str:
+        """What puts right what is declared."""
+        return f"cloudmart up --stack {shlex.quote(self.expected.settings.stack)}" + self._in_context
+
+    def kubectl(self, *arguments: str, namespace: str = "") -> str:
+        """A command to type."""
+        words = [*arguments[:1], *(["-n", namespace] if namespace else []), *arguments[1:]]
+        kubeconfig = self.expected.target.kubectl.kubeconfig
+        where = f" --kubeconfig {shlex.quote(str(kubeconfig))}" if kubeconfig else self._in_context
+        return f"kubectl{where} {shlex.join(words)}"
+
+    @property
+    def _in_context(self) -> str:
+        return f" --context {shlex.quote(self.context)}" if self.context else ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was asked for early, in the background."""
+
+    pool: ThreadPoolExecutor
+    kubectl: Kubectl
+    version: Future[str]
+    nodes: Future[Read]
+    node_usage: Future[Read]
+
+
+def begin(kubectl: Kubectl, pool: ThreadPoolExecutor) -> Reading:
+    """Asks for what does not depend on what is declared."""
+    return Reading(
+        pool,
+        kubectl,
+        pool.submit(_version, kubectl),
+        pool.submit(_items, kubectl, "/api/v1/nodes"),
+        pool.submit(_items, kubectl, f"{_METRICS}/nodes"),
+    )
+
+
+def places(expected: Expected) -> set[Place]:
+    """Every kind and namespace that something is declared in, and what is looked at around it."""
+    found = {(one.api_version, one.kind, one.namespace) for one in expected.objects}
+    namespaces = {one.name for one in expected.objects if one.kind == "Namespace"}
+    found |= {(api_version, kind, namespace) for namespace in namespaces for api_version, kind in _AROUND}
+    # What a gateway serves with, and cert-manager's own account of it.
+    for one in expected.objects:
+        if one.kind == "Gateway":
+            found |= {("v1", "Secret", one.namespace), ("cert-manager.io/v1", "Certificate", one.namespace)}
+        if one.kind in ("PeerAuthentication", "AuthorizationPolicy"):
+            found |= {(one.api_version, one.kind, namespace) for namespace in namespaces}
+    return found
+
+
+def finish(reading: Reading, expected: Expected, left_out: Sequence[str], context: str | None) -> State:
+    """Reads the rest. Raises ``KubectlError`` when the API server does not answer or may not say."""
+    namespaces = sorted({one.name for one in expected.objects if one.kind == "Namespace"})
+    usage = [
+        reading.pool.submit(_items, reading.kubectl, f"{_METRICS}/namespaces/{namespace}/pods")
+        for namespace in namespaces
+    ]
+    found = live_.listing(reading.kubectl, places(expected))
+    return State(
+        expected=expected,
+        live=found,
+        version=reading.version.result(),
+        nodes=reading.nodes.result(),
+        node_usage=reading.node_usage.result(),
+        pod_usage=_together(one.result() for one in usage),
+        left_out=left_out,
+        context=context,
+    )
+
+
+def _version(kubectl: Kubectl) -> str:
+    return str(json.loads(kubectl.run("get", "--raw", "/version", timeout=20))["gitVersion"])
+
+
+def _items(kubectl: Kubectl, path: str) -> Read:
+    try:
+        return Read(json.loads(kubectl.run("get", "--raw", path, timeout=20))["items"])
+    except KubectlError as error:
+        return Read(refused=str(error))
+
+
+def _together(answers: Iterable[Read]) -> Read:
+    found = list(answers)
+    refused = next((one.refused for one in found if one.refused), "")
+    return Read([item for one in found for item in one.items], refused)
+
+
+def conditions(item: Object) -> dict[str, Object]:
+    """Conditions of a status, by their type."""
+    return {one["type"]: one for one in (item.get("status") or {}).get("conditions") or []}
+
+
+def reason(condition: Object) -> str:
+    """What a condition says, in words where it has some."""
+    return str(condition.get("message") or condition.get("reason") or condition.get("status"))
+
+
+def age(item: Object, now: datetime) -> float:
+    """Seconds since an object was made."""
+    return (now - time_of(item["metadata"]["creationTimestamp"])).total_seconds()
+
+
+def time_of(text: str) -> datetime:
+    """A time as Kubernetes writes it."""
+    return datetime.fromisoformat(text)
