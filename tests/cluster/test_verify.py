@@ -65,7 +65,7 @@ def test_damages_of_many_kinds_are_found_at_once_and_each_has_its_mend(shop: Pro
     cluster.kubectl("cordon", "node-a")
     patch("hpa/product-service-hpa", {"spec": {"scaleTargetRef": {"name": "nobody"}}})
     patch("service/payment-service", {"spec": {"selector": {"app": "nobody"}}})
-    cluster.kubectl("label", "pod", "-n", SPACE, "-l", "app=notification-service", "cost-center=CC-0", "--overwrite")
+    cluster.kubectl("label", "pod", "-n", SPACE, "-l", "app=notification-service", "team=other", "--overwrite")
     patch("quota/cloudmart-quota", {"spec": {"hard": {"pods": "3"}}})
     time.sleep(3)  # the controllers count
     try:
@@ -85,7 +85,7 @@ def test_damages_of_many_kinds_are_found_at_once_and_each_has_its_mend(shop: Pro
         ):
             assert seen in told[subject][0], subject
             assert mend in told[subject][1], subject
-        assert any("label cost-center is CC-0" in seen and "delete" in mend for seen, mend in told.values())
+        assert any("label team is other" in seen and "delete" in mend for seen, mend in told.values())
     finally:
         cluster.kubectl("uncordon", "node-a")
         up.up("dev", None, shop.root, lambda line: None)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -270,9 +271,8 @@ def test_only_a_failure_is_an_exit_code() -> None:
 
 
 def test_amounts_are_read_as_a_cluster_writes_them() -> None:
-    assert (amount("274997766n"), amount("1Gi"), amount("1e3"), amount("junk")) == (
-        amount("0.274997766"), 2**30, 1000, 0,
-    )  # fmt: skip
+    found = [amount(text) for text in ("274997766n", "1Gi", "1e3", "junk")]
+    assert found == [Decimal("0.274997766"), Decimal(2**30), Decimal(1000), Decimal(0)]
     spec = {"containers": [{"resources": {"requests": {"cpu": "100m"}}}] * 2}
     assert of_pod(spec)["requests.cpu"] == amount("200m")
     assert plain("x" * 1000).endswith("…")
