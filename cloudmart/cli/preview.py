@@ -33,7 +33,7 @@ _OF_FAILURES = ("markdown", "html", "sarif", "junit")
 )
 @click.option(
     "--room",
-    type=click.IntRange(8_192, 65_536),
+    type=click.IntRange(4_096, 65_536),
     default=65_536,
     help="Characters that the Markdown may have. [default: 65536, GitHub's for a comment]",
 )

@@ -22,7 +22,7 @@ _LONGEST_DIFF = 12_000
 
 
 def summary(content: Content, limit: int = LIMIT) -> str:
-    """Everything of the content but its charts and long texts, in at most ``limit`` characters, if that is 8,192 or
+    """Everything of the content but its charts and long texts, in at most ``limit`` characters, if that is 4,096 or
     more."""
     text = "\n".join(_head(content))
     left_out: list[str] = []
