@@ -26,6 +26,7 @@ def test_hostile_files_answers_and_names_are_refused_in_a_line_or_come_out_harml
     assert len(outcomes) == SAMPLE
 
 
+@pytest.mark.slow
 def test_a_seed_makes_the_same_inputs_again_and_there_are_a_thousand_of_every_kind() -> None:
     found = cases(1)
     assert [case.name for case in found] == [case.name for case in cases(1)] != [case.name for case in cases(2)]

@@ -61,6 +61,7 @@ def worked_out(recording: Recording, project: str = "cloudmart") -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_rules_work_out_under_the_engine_what_the_offline_preview_says(
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -270,6 +270,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_the_process_says_over_grpc_what_the_evaluation_in_process_says(way: str) -> None:
     config = {"all": "mandatory", "limit-request-ratio": {"enforcementLevel": "advisory", "maxCpuRatio": 1}}
@@ -313,6 +314,7 @@ def test_the_process_describes_every_rule_as_it_is() -> None:
         assert entry.severity != analyzer_pb2.PolicySeverity.POLICY_SEVERITY_UNSPECIFIED
 
 
+@pytest.mark.slow
 def test_the_process_remediates_over_grpc_and_a_second_time_changes_nothing() -> None:
     labels = {"project": "cloudmart", "team": "platform", "cost-center": "CC-2001"}
     config = {"all": "disabled", "cost-labels": {"enforcementLevel": "remediate", "namespaces": {"cloudmart": labels}}}

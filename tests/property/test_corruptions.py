@@ -300,6 +300,7 @@ def test_a_file_that_ends_anywhere_loads_or_is_one_clear_error(data: st.DataObje
     expect_clear(outcome(tmp_path, file, TEXTS[file][:end]))
 
 
+@pytest.mark.slow
 @settings(quick, max_examples=250)
 @given(data=st.data(), byte=bytes_, insert=st.booleans())
 def test_any_byte_anywhere_loads_or_is_one_clear_error(

@@ -129,6 +129,7 @@ def test_moving_any_value_into_the_stacks_file_changes_nothing(
     assert split.model_dump() == whole.model_dump()
 
 
+@pytest.mark.slow
 def test_the_strategy_reaches_what_it_is_meant_to_reach() -> None:
     seen: Counter[str] = Counter()
 
@@ -153,6 +154,7 @@ def test_the_strategy_reaches_what_it_is_meant_to_reach() -> None:
     assert all(times >= 3 for times in seen.values()), seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["ratio", "registry"])
 def test_what_production_forbids_is_a_violation_and_so_outside_the_strategy(tmp_path: Path, fault: str) -> None:
     catalog = yaml.safe_load((HOME / "catalog.yaml").read_text(encoding="utf-8"))

@@ -16,8 +16,7 @@ from tests.conftest import ROOT, Project
 Objects = dict[tuple[str, str], Recorded]
 
 _STACKS = stacks(ROOT)
-#: With the fast tests, changes that most layers have a part in are tried in every stack and the others in the lightest.
-every_stack = pytest.mark.parametrize("stack", _STACKS)
+#: With the fast tests, changes are tried in the lightest stack.
 lightest_first = pytest.mark.parametrize(
     "stack", [pytest.param(name, marks=[] if name == _STACKS[0] else [pytest.mark.slow]) for name in _STACKS]
 )
@@ -123,7 +122,7 @@ def _checksum(objects: Objects, service: str) -> str:
     return checksum
 
 
-@every_stack
+@lightest_first
 def test_a_new_service_adds_its_own_objects_and_opens_the_doors_that_it_needs(project: Project, stack: str) -> None:
     before = _unchanged(stack)
 
@@ -237,7 +236,7 @@ def test_an_edge_between_services_that_goes_closes_both_ends(project: Project, s
     assert not [rule for rule in rules if port in [each["port"] for each in rule["ports"]]]
 
 
-@every_stack
+@lightest_first
 def test_an_edge_to_a_store_that_goes_takes_the_credentials_away(project: Project, stack: str) -> None:
     before = _unchanged(stack)
     project.catalog(lambda catalog: catalog["services"]["user-service"]["needs"].remove("postgres"))

@@ -34,6 +34,7 @@ def check(stack: str, combination: Combination) -> None:
     assert len(urns) == len(set(urns)), "two resources are one object"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combination", [layers.CORE, *layers.alone()], ids=layers.named)
 @busiest_first
 def test_a_layer_works_alone_on_top_of_the_core(stack: str, combination: Combination) -> None:

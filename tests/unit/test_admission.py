@@ -182,6 +182,7 @@ def test_every_rule_has_its_check_in_both_languages_and_uses_no_parameter_that_i
 # --- what is made ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("stack", STACKS)
 def test_a_rule_denies_warns_or_is_absent_as_its_level_says(stack: str, engine: str) -> None:
@@ -218,6 +219,7 @@ def test_every_object_carries_the_labels_and_a_disabled_rule_leaves_none(project
         assert {"project", "team", "cost-center", "app.kubernetes.io/name"} <= set(item.metadata["labels"])
 
 
+@pytest.mark.slow
 def test_a_constraint_waits_for_its_template_and_that_for_its_kind_and_for_the_release() -> None:
     found = own("prod", "gatekeeper")
     (release,) = [r for r in recorded("prod", "gatekeeper") if r.type.endswith(":Release") and r.name == "gatekeeper"]

@@ -62,6 +62,7 @@ def test_no_json_makes_a_traceback(data: Any) -> None:
     read(json.dumps(data))
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.lists(st.dictionaries(st.text(max_size=12), entries | st.none(), max_size=3), max_size=3), anything)
 def test_no_allocation_makes_a_traceback(steps: list[dict[str, Any]], code: Any) -> None:

@@ -76,6 +76,7 @@ def test_an_environment_with_helm_releases_needs_the_cli_and_is_told_before_anyt
         up.up("prod", "mine", CHECKOUT, lambda _line: None)
 
 
+@pytest.mark.slow
 def test_releases_take_over_what_the_local_cluster_knows_already_and_nothing_of_an_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -186,6 +186,7 @@ def test_every_key_in_a_layers_table_is_one_of_its_settings(layer: str) -> None:
     assert unknown == []
 
 
+@pytest.mark.slow
 def test_the_service_that_the_readme_adds_passes_the_preview_of_every_stack(tmp_path: Path) -> None:
     readme = (CHECKOUT / "README.md").read_text()
     block = readme.split(MARK)[1].split("```yaml\n")[1].split("```")[0]

@@ -164,6 +164,7 @@ def resources_of(stack: str) -> Sequence[Recorded]:
     return tuple(record(stack).resources)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stack", stacks(HOME))
 def test_every_grouping_of_a_stack_adds_up_to_its_total(stack: str) -> None:
     found = of_stack(resources_of(stack), load(stack, HOME), HOME)

@@ -421,6 +421,7 @@ def test_the_quota_allows_exactly_the_load_balancer(prod: Wire, plain: Wire) -> 
         assert (hard["services.loadbalancers"], hard["services.nodeports"]) == (count, count)
 
 
+@pytest.mark.slow
 def test_a_gateway_that_is_off_leaves_no_trace_whatever_else_is_said_of_it(tmp_path: Path) -> None:
     project = copy_project(tmp_path, program=False)
     project.config("prod", lambda config: config["cloudmart:gateway"].update(enabled=False))

@@ -91,6 +91,7 @@ def test_a_ramp_climbs_all_day() -> None:
     assert (found[0], round(found[-1], 1)) == (1, 3.0)
 
 
+@pytest.mark.slow
 def test_bursts_are_as_many_and_as_long_as_the_profile_says_and_within_its_hours() -> None:
     for seed in range(20):
         burst = shaped(Shape.BURST, sales=3, saleMinutes=60)

@@ -174,6 +174,7 @@ def test_ports_that_are_left_to_others_are_listed_for_the_injector() -> None:
 # --- the component ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_charts_come_one_after_the_other_and_all_before_the_first_object_of_their_kinds(
     recording: Recording,
 ) -> None:

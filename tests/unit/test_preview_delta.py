@@ -20,6 +20,9 @@ from cloudmart.preview.run import Against, PreviewResult, preview
 from cloudmart.report import html, pull_request
 from tests.conftest import Project, copy_project
 
+# Whole runs of the preview, some in processes of their own.
+pytestmark = pytest.mark.slow
+
 Json = Any
 
 
@@ -117,7 +120,6 @@ def test_uncommitted_changes_against_main_have_their_cost_and_the_summary_comes_
     assert "by this change: update Deployment user-service +4.62" in budget
 
 
-@pytest.mark.slow
 def test_the_base_runs_its_own_program_and_components(whole_project: Project) -> None:
     repository = committed(whole_project)
     program = repository.root / "components" / "microservice.py"
@@ -132,7 +134,6 @@ def test_the_base_runs_its_own_program_and_components(whole_project: Project) ->
     assert len(found.changes) == 5
 
 
-@pytest.mark.slow
 def test_each_side_is_priced_at_its_own_prices(repository: Project) -> None:
     repository.config("dev", lambda config: config.update({"cloudmart:prices": {"regionMultiplier": 2}}))
     found = against(repository, "HEAD").delta
@@ -141,7 +142,6 @@ def test_each_side_is_priced_at_its_own_prices(repository: Project) -> None:
     assert found.after.monthly.expected == 2 * found.before.monthly.expected
 
 
-@pytest.mark.slow
 def test_a_passed_budget_is_a_violation_that_names_the_change(repository: Project) -> None:
     repository.config("dev", lambda config: config["cloudmart:budgets"].update({"CC-2001": {"monthly": 50}}))
     commit(repository)

@@ -211,6 +211,7 @@ def cloudmart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     return run
 
 
+@pytest.mark.slow
 def test_the_command_prints_nothing_but_json_and_exits_clean(tmp_path: Path, cloudmart: Command) -> None:
     command = [sys.executable, "-m", "cloudmart.cli", "preview", "--stack", "dev", "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -258,6 +259,7 @@ def test_a_fault_of_the_program_shows_its_traceback_only_when_asked_for(tmp_path
     assert "Traceback" in loud.stderr
 
 
+@pytest.mark.slow
 def test_rendering_the_real_stack_is_the_same_every_time_and_holds_no_secret(
     tmp_path: Path, cloudmart: Command
 ) -> None:

@@ -276,6 +276,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return gather("dev", root, base="main")
 
 
+@pytest.mark.slow
 def test_the_change_is_the_difference_of_both_estimates(changed: Report) -> None:
     delta = changed.preview.delta
     assert delta is not None
@@ -289,6 +290,7 @@ def test_the_change_is_the_difference_of_both_estimates(changed: Report) -> None
     assert sum(Decimal(row[3]) for row in services.values()) == pytest.approx(difference, abs=Decimal("0.03"))
 
 
+@pytest.mark.slow
 def test_the_diagram_shows_what_came_went_and_changed(changed: Report) -> None:
     (section,) = [section for section in content(changed).sections if section.ident == "change"]
     ids = {match[2]: match[1] for match in re.finditer(r'(n\d+)\[\(?"([a-z-]+)', section.diagram)}
@@ -350,6 +352,7 @@ def test_what_no_file_can_hold_or_what_turns_text_around_is_replaced() -> None:
         assert "a\ufffd\ufffd\ufffd" in made
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.text(alphabet=st.characters(exclude_categories=()), min_size=1))
 def test_any_text_can_be_written_and_keeps_the_page_what_it_is(text: str) -> None:

@@ -23,6 +23,9 @@ from cloudmart.settings import Settings, load
 from cloudmart.settings.edit import write
 from tests.conftest import Project
 
+# Whole runs of the preview, some in processes of their own.
+pytestmark = pytest.mark.slow
+
 
 def a_day(settings: Settings, share: float = 1) -> Timeline:
     """A day at the declared replicas, every ten minutes, at a share of the load that the catalog describes."""
@@ -57,7 +60,7 @@ def used(root: Path, stack: str = "dev", share: float = 1) -> list[Usage]:
     return from_run(a_day(load(stack, root), share))
 
 
-@pytest.mark.parametrize("stack", ["dev", pytest.param("prod", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stack", ["dev", "prod"])
 def test_what_is_written_passes_everything_that_passed_before_and_costs_less(project: Project, stack: str) -> None:
     before = preview(stack, project.root)
     proposal = propose(stack, project.root, used(project.root, stack))

@@ -141,6 +141,7 @@ def test_a_real_opencosts_answer_gives_what_the_local_clusters_pods_used() -> No
         assert sample.peak_cpu == pytest.approx(cpu, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_command_sizes_from_a_day_of_a_real_opencosts_answers(project: Project) -> None:
     def page(asked_: dict[str, str]) -> Reply:
         # The recorded three minutes, said of every hour.

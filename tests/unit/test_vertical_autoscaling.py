@@ -23,6 +23,7 @@ def of_kind(recording: Recording, kind: str) -> dict[str, Recorded]:
     return {str(r.object_name): r for r in recording.resources if r.is_kubernetes_object and r.kind == kind}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stack", STACKS)
 def test_every_deployment_and_stateful_set_of_ours_gets_a_recommendation_and_none_is_applied(stack: str) -> None:
     recording = recorded(stack, on=True)
@@ -45,6 +46,7 @@ def test_the_kind_is_there_before_its_objects(stack: str) -> None:
         assert release.urn in vpa.dependencies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stack", STACKS)
 def test_off_it_leaves_no_trace(stack: str) -> None:
     off = recorded(stack, on=False).resources
