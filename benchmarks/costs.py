@@ -69,6 +69,7 @@ def measure(root: Path, base: recorder.Recording) -> tuple[float, float, float]:
 
 def wall(root: Path, *arguments: str) -> float:
     command = [sys.executable, "-m", "cloudmart.cli", "preview", "--stack", "dev", "--root", str(root), *arguments]
+    command.append("--no-cache")
     start = time.perf_counter()
     subprocess.run([*command, "--format", "json"], check=False, cwd=HOME, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start

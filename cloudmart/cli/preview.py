@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from cloudmart.cli._options import DEBUG, ROOT, STACK, formats, out_file
-from cloudmart.cli._output import print_or_write, say, traceback, write
+from cloudmart.cli._output import print_or_write, say, traceback
 from cloudmart.errors import UserError
 
 if TYPE_CHECKING:
+    from cloudmart.preview.cache import Answer
     from cloudmart.preview.run import Against, PreviewResult
 
 FORMATS = ("text", "json", "markdown", "html", "sarif", "junit")
@@ -54,6 +55,12 @@ _OF_FAILURES = ("markdown", "html", "sarif", "junit")
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Price the plan that `pulumi preview --json` printed into this file.",
 )
+@click.option(
+    "--no-cache",
+    is_flag=True,
+    envvar="CLOUDMART_NO_CACHE",
+    help="Work it out anew, also where nothing has changed since it was last asked. [env: CLOUDMART_NO_CACHE]",
+)
 @DEBUG
 def preview_command(
     stack: str,
@@ -66,6 +73,7 @@ def preview_command(
     base: str | None,
     against: str | None,
     plan: Path | None,
+    no_cache: bool,
     debug: bool,
 ) -> None:
     """Show what a stack declares, what is wrong with it and what it costs: no cluster, engine or network.
@@ -73,27 +81,51 @@ def preview_command(
     Exit status: 0 clean, 1 mandatory policy violations or errors in objects, 2 bad input. The files that do not load
     are findings in the formats for checks (sarif, junit, html, markdown), as well as an error.
     """
-    from cloudmart.cluster import crds
+    from cloudmart.cluster import crds, toolchain
+    from cloudmart.preview import cache
+
+    wanted: list[tuple[str, Path | None]] = [(format_, out), *(_also(text) for text in also)]
+    on_terminal = format_ == "text" and out is None and sys.stdout.isatty()
+    definitions, place = crds.folder(), None
+    if not (no_cache or on_terminal or against or plan):
+        place = cache.entry(
+            stack,
+            root,
+            formats=[name for name, _ in wanted],
+            room=room,
+            policy_config=policy_config,
+            base=base,
+            definitions=definitions,
+            folder=toolchain.cache_directory() / "previews",
+        )
+        if place is not None and (before := place.get()) is not None:
+            _print(before, wanted)
     from cloudmart.preview import report, run
 
-    files = [_also(text) for text in also]
     try:
         with traceback(debug):
             compared = _compared_with(stack, root, base, against, plan)
-            result = run.preview(stack, root, policy_config=policy_config, against=compared, definitions=crds.folder())
+            result = run.preview(stack, root, policy_config=policy_config, against=compared, definitions=definitions)
     except UserError as error:
-        for name, file in [(format_, out), *files]:
+        for name, file in wanted:
             if name in _OF_FAILURES:
                 print_or_write(_failed(name, stack, error, room), file)
         raise
-    if format_ == "text" and out is None:
+    if on_terminal:
         report.print_text(result, sys.stdout)
         sys.stdout.flush()
-    else:
-        print_or_write(_text(format_, result, room), out)
-    for name, file in files:
-        write(file, _text(name, result, room))
-    sys.exit(result.exit_code)
+        wanted = wanted[1:]
+    answer = cache.Answer(result.exit_code, tuple(_text(name, result, room) for name, _ in wanted))
+    if place is not None:
+        place.put(answer)
+    _print(answer, wanted)
+
+
+def _print(answer: Answer, wanted: Sequence[tuple[str, Path | None]]) -> NoReturn:
+    for text, (_, file) in zip(answer.texts, wanted, strict=True):
+        print_or_write(text, file)
+    sys.stdout.flush()
+    sys.exit(answer.exit_code)
 
 
 def _also(text: str) -> tuple[str, Path]:
