@@ -70,48 +70,29 @@ class Many:
     ) -> None:
         """Goes on after a run that failed; fails in the end when any did, with the seeds.
 
-        The row stands in the page after every run, so that a session that is ended early has its figures.
+        A run stands in the page as soon as it is over, so that a session that is ended early has its figures.
         `at_most` bounds what is slow; `note` is asked after every run for what else stands in the row.
         """
-        started, failed, said = time.monotonic(), dict[int, str](), dict[str, int]()
+        started, failed = time.monotonic(), dict[int, str]()
+        kind = figures.Kind(part=part, what=what, way=way, test=self.test)
         done = 0
         for seed in range(self.seed, self.seed + min(self.runs, at_most or self.runs)):
             if self.minutes is not None and time.monotonic() - started > 60 * self.minutes:
                 break
+            word, why = None, None
             try:
                 word = run(seed)
-                if word:
-                    said[word] = said.get(word, 0) + 1
-            except Exception:  # noqa: BLE001 - the next seed has its turn
+            except Exception as error:  # noqa: BLE001 - the next seed has its turn
+                why = f"{error}" or type(error).__name__
                 failed[seed] = traceback.format_exc(limit=-3)
                 say(f"{what} ({way}), seed {seed}: {failed[seed]}")
             done += 1
             if done % 10 == 0:
                 say(f"{what} ({way}): {done} runs, {len(failed)} failed, {time.monotonic() - started:.0f} s")
             if self.page is not None:
-                words = sorted(said.items(), key=lambda item: -item[1])
-                row = figures.Row(
-                    what=what,
-                    way=way,
-                    runs=done,
-                    passed=done - len(failed),
-                    seed=self.seed,
-                    said="; ".join(
-                        [
-                            *(f"{count} x {word}" for word, count in words),
-                            *([note()] if note else []),
-                            *([f"failed: seeds {', '.join(map(str, failed))}"] if failed else []),
-                        ]
-                    ),
-                )
-                figures.write(self.page, part, row, self._command())
+                figures.add(self.page, kind, seed, said=word, failed=why, note=note() if note else "")
         assert not failed, f"{len(failed)} of {done} runs failed, seeds {list(failed)}:\n" + "\n".join(failed.values())
         assert done, "no run at all"
-
-    def _command(self) -> str:
-        """What is typed to see it again."""
-        seed = f" SEED={self.seed}" if self.seed != 1 else ""
-        return f"make reliability RUNS={self.runs}{seed} ONLY={self.test}"
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def killed(shop: Shop, random: Random) -> str:
     """SIGKILL, to the process alone (its kubectl lives on) or to its whole group."""
     shop.begin(random)
     run = shop.start()
-    point = sleep(run, random.uniform(0, shop.usual))
+    point = sleep(run, random.uniform(0, shop.span))
     run.kill(group=random.random() < 0.5)
     ended = run.wait()
     if shop.with_cli:
@@ -52,14 +52,14 @@ def killed(shop: Shop, random: Random) -> str:
         shop.look()
     if ended.code == 0:
         return "over before"
-    return f"in the {_third(point / shop.usual)} third"
+    return f"in the {_third(point / shop.span)} third of {shop.span:.0f} s"
 
 
 def component_killed(shop: Shop, random: Random, name: str) -> str:
     """SIGKILL for a component of the control plane; it comes back soon, or the next `up` has to see to it."""
     shop.begin(random)
     run = shop.start()
-    sleep(run, random.uniform(0.1, shop.usual))
+    sleep(run, random.uniform(0.1, shop.span))
     again = kill(shop.cluster, name)
     if random.random() < 0.5:
         time.sleep(random.uniform(0, 2))
@@ -84,7 +84,7 @@ def twice_under_the_engine(shop: Shop, random: Random) -> str:
     """Two at once, of one checkout: the backend lets one through at a time."""
     shop.begin(random)
     first = shop.start()
-    time.sleep(random.uniform(0, shop.usual))
+    time.sleep(random.uniform(0, shop.span))
     second = shop.start()
     ended = [first.wait(), second.wait()]
     assert min(one.code for one in ended) == 0, ended
@@ -110,7 +110,7 @@ def twice(shop: Shop, random: Random) -> str:
     shop.begin(random)
     other = shop.with_catalog(edits.edited(shop.catalog, random) if random.random() < 0.5 else shop.catalog)
     first = shop.start()
-    time.sleep(random.uniform(0, shop.usual / 2))
+    time.sleep(random.uniform(0, shop.span / 2))
     # From another checkout, for which this cluster is one of a kubeconfig.
     kubeconfig = {"KUBECONFIG": str(shop.cluster.kubeconfig)}
     second = shop.start("--context", f"kwok-{shop.cluster.name}", environment=kubeconfig, root=other)
@@ -129,7 +129,7 @@ def full_disk(shop: Shop, random: Random) -> str:
         ended = shop.start(limits=Limits(file_bytes=random.choice((0, 4096)))).wait()
         return "process: " + mend(shop, ended, "file too large", "no space")
     run = shop.start()
-    sleep(run, random.uniform(0, shop.usual))
+    sleep(run, random.uniform(0, shop.span))
     etcd = component(shop.cluster, "etcd")
     assert etcd is not None
     resource.prlimit(etcd.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))

@@ -77,7 +77,11 @@ class Ended:
     @property
     def error(self) -> str:
         """What it ended with, where it failed: all that follows ``error: ``."""
-        return f"\n{self.said}".partition("\nerror: ")[2].strip() if self.code > 0 else ""
+        if self.code <= 0:
+            return ""
+        _, found, error = f"\n{self.said}".partition("\nerror: ")
+        assert found, f"failed with {self.code} and no error; it said: {self.said[-1000:]}"
+        return error.strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,13 +236,19 @@ class Shop:
     claims: dict[str, str] = field(default_factory=dict)
     #: Whether the last run ended as it has to; after another kind of end the next begins from nothing.
     sound: bool = False
-    #: How long an undisturbed run took last, in seconds.
-    usual: float = 4.0
 
     @classmethod
     def at(cls, cluster: LocalCluster, *, with_cli: bool = False) -> Shop:
         """In the cluster's folder; the engine runs the program that stands there."""
         return cls(cluster, copy_project(cluster.root, program=with_cli), with_cli=with_cli)
+
+    @property
+    def span(self) -> float:
+        """Within how many seconds after its start a run is disturbed: about as long as one takes.
+
+        The same everywhere and not what was measured, so that a seed has the same pauses whatever ran before it.
+        """
+        return 12.0 if self.with_cli else 5.0
 
     @property
     def kubectl(self) -> Kubectl:
@@ -281,21 +291,25 @@ class Shop:
         """An undisturbed `up`, which must go through."""
         ended = self.start(*more, environment=environment).wait()
         assert ended.code == 0, f"an undisturbed up failed: {ended.said[-3000:]}"
-        self.usual = 0.7 * self.usual + 0.3 * ended.seconds
         return ended
 
     def begin(self, random: Random) -> None:
-        """What a run starts from: mostly the last one's shop with an edited catalog, now and then nothing at all."""
+        """What a run starts from, by its seed alone: mostly a shop that is brought up first and whose catalog is edited
+        then, now and then nothing at all."""
         from_nothing = random.random() < 0.1
+        first = edits.catalog(random)
         if not self.cluster.is_running():
             self.cluster.start(lambda _: None)
         if not self.sound or from_nothing:
             self.empty()
-            self.declare(edits.catalog(random))
-        else:
-            edits.edit(self.catalog, random)
-            self.declare(self.catalog)
         self.sound = False
+        self.declare(first)
+        if not from_nothing:
+            # From whatever the last run has left, which costs less than to take that away.
+            self.up()
+            self.look()
+            self.sound = False
+            self.declare(edits.edited(first, random))
 
     def empty(self) -> None:
         """Takes everything away, data and passwords too."""
