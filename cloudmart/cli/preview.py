@@ -11,7 +11,7 @@ import click
 
 from cloudmart.cli._options import DEBUG, ROOT, STACK, formats, out_file
 from cloudmart.cli._output import print_or_write, say, traceback
-from cloudmart.errors import UserError
+from cloudmart.errors import UserError, printable
 
 if TYPE_CHECKING:
     from cloudmart.preview.cache import Answer
@@ -201,13 +201,27 @@ def _compared_with(stack: str, root: Path, base: str | None, against: str | None
 @STACK
 @ROOT
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the manifests.")
+@click.option("--check", is_flag=True, help="Write nothing; say what in the folder is not what would be written.")
 @DEBUG
-def render_command(stack: str, root: Path, out: Path, debug: bool) -> None:
-    """Write a stack's manifests, one file an object, for GitOps; without Secrets, which hold values made elsewhere."""
+def render_command(stack: str, root: Path, out: Path, check: bool, debug: bool) -> None:
+    """Write a stack's manifests, one file an object, for GitOps; without Secrets, which hold values made elsewhere.
+
+    Exit status: 0 written, or with --check all as it should be; 1 --check found a difference; 2 bad input.
+    """
     from cloudmart.preview import recorder, render
 
     with traceback(debug):
         recording = recorder.record(stack, root)
+    if check:
+        found = render.check(recording, out)
+        for what in ("stale", "missing", "superfluous"):
+            for name, label in getattr(found, what).items():
+                click.echo(printable(f"{what}: {name} ({label})"))
+        if found.same:
+            say(f"{found.files} files in {out} are what stack {stack} renders")
+            return
+        say(f"{out} is not what stack {stack} renders; run: cloudmart render --stack {stack} --out {out}")
+        sys.exit(1)
     result = render.render(recording, out)
     for line in result.left_out:
         say(f"left out: {line}")

@@ -15,9 +15,10 @@ import binascii
 import copy
 import hashlib
 import json
+import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ import yaml
 
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Recorded, Recording, path_text
-from cloudmart.settings.source import contents, parse_json
+from cloudmart.settings.source import contents as contents_of
+from cloudmart.settings.source import parse_json
 
 MARKER = ".cloudmart-render.json"
 """Its presence says that a folder belongs to ``cloudmart render``."""
@@ -59,6 +61,22 @@ class Rendered:
     files: tuple[str, ...]
     removed: tuple[str, ...]
     left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How a folder differs from what a render would write: by path, the object, or for what is too much the reason.
+    ``files`` is how many files of objects there should be."""
+
+    stale: Mapping[str, str]
+    missing: Mapping[str, str]
+    superfluous: Mapping[str, str]
+    files: int
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.stale or self.missing or self.superfluous)
 
 
 def manifests(recording: Recording, *, templates: bool = False) -> list[Manifest]:
@@ -134,6 +152,69 @@ def render(recording: Recording, out: Path) -> Rendered:
     written, and for an object that is no Secret and holds a secret value.
     """
     previous = _previous_files(out)
+    folder = _folder(recording)
+    _refuse_ways_out(out, {*folder.labels, *previous})
+    removed = sorted(set(previous) - set(folder.labels))
+    try:
+        for name, content in folder.contents.items():
+            target = out / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        for name in removed:
+            _remove(out, name)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
+    return Rendered(tuple(sorted(folder.labels)), tuple(removed), folder.left_out)
+
+
+def check(recording: Recording, out: Path) -> Checked:
+    """Compare what stands below ``out`` with what :func:`render` would write there; nothing is written.
+
+    Raises :class:`UserError` as `render` does, and for what cannot be read.
+    """
+    previous = _previous_files(out)
+    folder = _folder(recording)
+    _refuse_ways_out(out, {*folder.labels, *previous})
+    stale, missing = {}, {}
+    try:
+        for name, content in sorted(folder.contents.items()):
+            file = out / name
+            label = folder.labels.get(name, "what was rendered and left out")
+            if not file.is_file():
+                missing[name] = label
+            # Its size first: what anybody committed need not be read whole.
+            elif file.stat().st_size != len(content) or file.read_bytes() != content:
+                stale[name] = label
+        found = set(_applied(out))
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be read: {error.strerror}") from None
+    superfluous = {
+        name: "no longer made" if name in previous else "no render wrote it, so none removes it"
+        for name in sorted(found - set(folder.labels))
+    }
+    return Checked(stale, missing, superfluous, len(folder.labels))
+
+
+def _applied(out: Path) -> Iterator[str]:
+    """What in `out` somebody could apply: manifests in folders, which the Application reads (components/gitops.py), and
+    links, which are followed to nowhere here."""
+    for folder, folders, files in os.walk(out):
+        here = Path(folder)
+        links = [name for name in folders if (here / name).is_symlink()]
+        manifests_ = [name for name in files if here != out and name.endswith((".yaml", ".yml", ".json"))]
+        yield from ((here / name).relative_to(out).as_posix() for name in links + manifests_)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """What a rendered folder holds: its files' bytes by path, the objects' labels by path, and what is left out."""
+
+    contents: dict[str, bytes]
+    labels: dict[str, str]
+    left_out: tuple[str, ...]
+
+
+def _folder(recording: Recording) -> _Folder:
     written: dict[str, Manifest] = {}
     left_out = []
     objects = []
@@ -150,6 +231,7 @@ def render(recording: Recording, out: Path) -> Rendered:
         for recorded in recording.resources
         if recorded.type.startswith("kubernetes:") and recorded.custom and not recorded.is_kubernetes_object
     ]
+    left_out.sort()
 
     names = Counter(_file_name(m) for m in objects)
     for manifest in objects:
@@ -160,23 +242,11 @@ def render(recording: Recording, out: Path) -> Rendered:
         twice = next(name for name, count in Counter(m.label for m in objects).items() if count > 1)
         raise UserError(f"{twice}: declared twice; one object, one declaration")
 
-    _refuse_ways_out(out, {*written, *previous})
     digests = {hashlib.sha256(sentinel.encode()).hexdigest() for sentinel in recording.generated}
-    removed = sorted(set(previous) - set(written))
-    result = Rendered(tuple(sorted(written)), tuple(removed), tuple(sorted(left_out)))
-    marker = {"stack": recording.stack, "files": result.files, "leftOut": result.left_out}
-    try:
-        for name, manifest in written.items():
-            target = out / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(to_yaml(_without(digests, manifest.object)).encode())
-        for name in removed:
-            _remove(out, name)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / MARKER).write_bytes((json.dumps(marker, indent=2) + "\n").encode())
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
-    return result
+    contents = {name: to_yaml(_without(digests, manifest.object)).encode() for name, manifest in written.items()}
+    marker = {"stack": recording.stack, "files": sorted(written), "leftOut": left_out}
+    contents[MARKER] = (json.dumps(marker, indent=2) + "\n").encode()
+    return _Folder(contents, {name: manifest.label for name, manifest in written.items()}, tuple(left_out))
 
 
 def _refuse_ways_out(out: Path, names: Set[str]) -> None:
@@ -251,7 +321,7 @@ def _previous_files(out: Path) -> Sequence[str]:
     if marker.is_symlink() or not marker.is_file():
         raise UserError(f"--out {out}: holds files that no render wrote; give a new folder, or an empty one")
     try:
-        found = parse_json(contents(marker, MARKER), MARKER)
+        found = parse_json(contents_of(marker, MARKER), MARKER)
     except UserError as error:
         raise UserError(f"--out {out}: {MARKER} is damaged ({error}); give a new folder, or empty this one") from None
     files = found.get("files") if isinstance(found, dict) else None

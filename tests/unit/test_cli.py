@@ -131,6 +131,20 @@ def test_a_stack_that_is_not_there_is_one_line_on_stderr_and_exit_status_2(run: 
     assert not Path("unused").exists()
 
 
+def test_a_check_of_committed_manifests_lists_what_differs_and_ends_with_exit_status_1(
+    run: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "dev"
+    assert run("render", "--stack", "dev", "--out", str(out))[0] == 0
+    assert run("render", "--stack", "dev", "--out", str(out), "--check")[:2] == (0, "")
+    (file,) = out.glob("*/namespace-cloudmart.yaml")
+    file.unlink()
+    code, printed, err = run("render", "--stack", "dev", "--out", str(out), "--check")
+    assert (code, printed) == (1, "missing: _cluster/namespace-cloudmart.yaml (Namespace cloudmart)\n")
+    assert err == f"{out} is not what stack dev renders; run: cloudmart render --stack dev --out {out}\n"
+    assert not file.exists()
+
+
 @pytest.mark.parametrize("stack", ["../dev", "Dev", "a b", ""])
 def test_a_name_that_no_stack_can_have_is_one_line_on_stderr_and_exit_status_2(run: Run, stack: str) -> None:
     code, out, err = run("config", "show", "--stack", stack)

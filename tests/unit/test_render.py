@@ -12,7 +12,7 @@ import yaml
 
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import SECRET, PropertyPath, Recorded, Recording
-from cloudmart.preview.render import MARKER, manifests, render, substitute, to_yaml
+from cloudmart.preview.render import MARKER, check, manifests, render, substitute, to_yaml
 
 SENTINEL = "cloudmart-generated.db.01234567.result."
 
@@ -166,3 +166,46 @@ def test_text_stays_text_for_every_reader(text: str) -> None:
     assert yaml.safe_load(written) == {"k": text, text: "v"}
     if text not in ("a: b", "#x", "ü", "a\nb\n"):
         assert f"k: '{text}'" in written
+
+
+def test_a_check_names_what_is_stale_missing_and_superfluous_and_writes_nothing(tmp_path: Path) -> None:
+    render(recording(CONFIG, NAMESPACE), tmp_path)
+    assert check(recording(CONFIG, NAMESPACE), tmp_path).same
+    (tmp_path / "README.md").write_text("mine")
+    assert check(recording(CONFIG, NAMESPACE), tmp_path).same, "nobody applies it"
+    (tmp_path / "shop/deep").mkdir()
+    (tmp_path / "shop/deep/own.yaml").write_text("kind: ClusterRole")
+    (tmp_path / "elsewhere").symlink_to("/")
+    before = tree(tmp_path / "shop")
+    changed = recorded("ConfigMap", "web", inputs={"data": {"A": "x", "B": "2"}})
+    found = check(recording(changed, recorded("Service", "web")), tmp_path)
+    assert found.stale == {MARKER: "what was rendered and left out", "shop/configmap-web.yaml": "ConfigMap shop/web"}
+    assert found.missing == {"shop/service-web.yaml": "Service shop/web"}
+    assert found.superfluous == {
+        "_cluster/namespace-shop.yaml": "no longer made",
+        "elsewhere": "no render wrote it, so none removes it",
+        "shop/deep/own.yaml": "no render wrote it, so none removes it",
+    }
+    assert not found.same
+    assert tree(tmp_path / "shop") == before
+
+
+def test_a_check_sees_a_change_of_one_byte_that_leaves_the_size(tmp_path: Path) -> None:
+    render(recording(CONFIG), tmp_path)
+    file = tmp_path / "shop/configmap-web.yaml"
+    file.write_bytes(file.read_bytes().replace(b"'1'", b"'2'"))
+    assert set(check(recording(CONFIG), tmp_path).stale) == {"shop/configmap-web.yaml"}
+
+
+def test_a_check_of_a_folder_that_is_not_there_misses_everything_and_makes_none(tmp_path: Path) -> None:
+    found = check(recording(CONFIG), tmp_path / "new")
+    assert set(found.missing) == {MARKER, "shop/configmap-web.yaml"}
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_check_follows_no_link_out_of_the_folder(tmp_path: Path) -> None:
+    render(recording(CONFIG), tmp_path / "out")
+    (tmp_path / "out/shop").rename(tmp_path / "moved")
+    (tmp_path / "out/shop").symlink_to(tmp_path / "moved")
+    with pytest.raises(UserError, match="found a link or a file where the folder shop is"):
+        check(recording(CONFIG), tmp_path / "out")
