@@ -17,7 +17,7 @@ import pytest
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.errors import UserError
 from tests.reliability import edits, faults
-from tests.reliability.shop import SPACE, Shop, one_line
+from tests.reliability.shop import SPACE, Shop, cause
 
 Json = Any
 
@@ -90,7 +90,7 @@ def test_a_bad_image_leaves_the_old_version_serving_and_up_says_which_pod_and_wh
         ended = shop.start(environment={"CLOUDMART_READY_SECONDS": "6"}).wait(60)
         new = [pod for pod in pods(shop) if pod["spec"]["containers"][0]["image"] == BROKEN]
     assert ended.code == 2
-    one_line(ended.error, ["ImagePullBackOff"])
+    cause(ended.error, ["ImagePullBackOff"])
     (pod,) = [one["metadata"]["name"] for one in new]
     assert ended.error.startswith(f"Deployment {SPACE}/accounts is not available (no time left): pod {pod}, container ")
     assert f"see that {BROKEN} is there and may be pulled, or set another in catalog.yaml" in ended.error

@@ -8,7 +8,7 @@ from random import Random
 
 from tests.reliability import edits
 from tests.reliability.proxy import Proxy
-from tests.reliability.shop import Deploying, Ended, Limits, Shop, component, kill, one_line
+from tests.reliability.shop import Deploying, Ended, Limits, Shop, cause, component, kill
 
 #: Words of which an error has one when the API server cannot be reached, or goes away in the middle of an answer.
 UNREACHABLE = (
@@ -32,7 +32,7 @@ UNREACHABLE = (
 
 def mend(shop: Shop, ended: Ended, *words: str) -> str:
     """The next `up` goes through and the shop is as declared. What the disturbed one said of its cause, in short."""
-    said = f'"{one_line(ended.error, words)}"' if ended.code > 0 else "went through"
+    said = f'"{cause(ended.error, words)}"' if ended.code > 0 else "went through"
     shop.up()
     shop.look()
     return said
@@ -90,7 +90,7 @@ def twice_under_the_engine(shop: Shop, random: Random) -> str:
     assert min(one.code for one in ended) == 0, ended
     for one in ended:
         if one.code > 0:
-            one_line(one.error, ["another update under way"])
+            cause(one.error, ["another update under way"])
     return mend(shop, max(ended, key=lambda one: one.code), "another update under way")
 
 
@@ -118,7 +118,7 @@ def twice(shop: Shop, random: Random) -> str:
     words = ("conflict", "already exists", "not found", "modified", "another", "not available")
     for one in ended:
         if one.code > 0:
-            one_line(one.error, words)
+            cause(one.error, words)
     return mend(shop, max(ended, key=lambda one: one.code), *words)
 
 

@@ -456,14 +456,19 @@ def differences(wanted: Json, found: Json, path: str = "") -> Iterator[str]:
         yield f"{path}: differs"
 
 
-def one_line(error: str, words: Sequence[str]) -> str:
-    """Fails unless an error is one line without a traceback that has one of these words; the first that it has."""
+def cause(error: str, words: Sequence[str]) -> str:
+    """Fails unless an error has no traceback, and one of these words in each line; the first that its first line has.
+
+    A line is a problem of its own: three workloads that do not get ready are three lines.
+    """
     assert "Traceback" not in error, error
     assert error, "failed without a word"
-    assert len(error.splitlines()) == 1, f"more than a line: {error}"
-    found = [word for word in words if word.lower() in error.lower()]
-    assert found, f"none of {words} is in: {error}"
-    return found[0]
+    first = []
+    for line in error.splitlines():
+        found = [word for word in words if word.lower() in line.lower()]
+        assert found, f"none of {words} is in: {line}"
+        first.append(found[0])
+    return first[0]
 
 
 # --- the control plane -----------------------------------------------------------------------------------------------

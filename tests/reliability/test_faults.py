@@ -1,7 +1,7 @@
 """Faults at random points of an `up` without the CLI: whatever happens, the next one mends it.
 
 After each: every object as declared, none that is not, the secrets and the claims of before, and an error, where the
-disturbed run ended with one, that names its cause in one line.
+disturbed run ended with one, that names its cause in each line.
 """
 
 from __future__ import annotations
