@@ -14,10 +14,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
 from cloudmart.cli import cli
+from cloudmart.cluster import toolchain
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yaml"))
@@ -30,6 +32,33 @@ def test_zizmor_finds_nothing_unsafe_in_the_workflows() -> None:
         [zizmor, "--offline", "--no-progress", ROOT / ".github/workflows"], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_actionlint_finds_nothing_wrong_in_the_workflows_and_something_in_a_broken_one(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(WORKFLOWS[0].read_text().replace("runs-on: ", "runs-on: ${{ matrix.nothing }}-"))
+
+    def lint(*files: Path) -> subprocess.CompletedProcess[str]:
+        # Without the programs that it would find on some machines and not on others. Go keeps what it has built.
+        command: list[str | Path] = [
+            toolchain.find_go(),
+            "tool",
+            "actionlint",
+            "-no-color",
+            "-shellcheck=",
+            "-pyflakes=",
+            *files,
+        ]
+        environment, module = toolchain.go_environment(), ROOT / "tests/actionlint"
+        return subprocess.run(command, cwd=module, env=environment, capture_output=True, text=True, timeout=600)
+
+    assert len(WORKFLOWS) > 4
+    done = lint(*WORKFLOWS)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+    found = lint(broken)
+    assert found.returncode == 1
+    assert 'property "nothing" is not defined' in found.stdout
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
@@ -61,13 +90,17 @@ def test_a_preview_never_waits_in_the_group_of_the_deploys() -> None:
 
 
 @pytest.mark.parametrize(
-    "file", [*WORKFLOWS, ROOT / ".gitlab-ci.yml", ROOT / ".ci/preview"], ids=lambda file: file.name
+    "file",
+    [*WORKFLOWS, ROOT / ".gitlab-ci.yml", ROOT / ".ci/preview", ROOT / ".ci/deliver"],
+    ids=lambda file: file.name,
 )
 def test_every_command_and_option_of_a_workflow_exists(file: Path) -> None:
     text = re.sub(r"^ *#.*$", "", file.read_text(), flags=re.MULTILINE)
     unknown = []
     for found in re.finditer(r"\.venv/bin/cloudmart ([a-z]+)((?:[^\n|>]|\n +--|\\\n)*)", text):
         command = cli.commands.get(found[1])
+        if isinstance(command, click.Group):
+            command = command.commands.get(found[2].split()[0], command)
         if command is None:
             unknown.append(found[1])
             continue
@@ -155,3 +188,53 @@ def test_the_preview_of_a_forge_compares_every_stack_with_the_base_also_a_new_on
     comment = (out / "comment.md").read_text()
     assert comment.startswith(MARKER)
     assert len(comment.encode()) <= 65_536
+
+
+def git(folder: Path, *args: str) -> str:
+    known = ("-c", "user.name=t", "-c", "user.email=t@example.com")
+    done = subprocess.run(["git", "-C", folder, *known, *args], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.slow
+def test_what_is_merged_is_delivered_once_and_nothing_older_after_it(tmp_path: Path) -> None:
+    clone, bare = tmp_path / "clone", tmp_path / "delivery.git"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True, timeout=60)
+    subprocess.run(["git", "init", "--quiet", "--bare", bare], check=True, timeout=60)
+    (clone / ".venv").symlink_to(ROOT / ".venv")
+    shutil.copy(ROOT / ".ci/deliver", clone / ".ci/deliver")
+    given = os.environ | {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{bare}.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://git.example.com/cloudmart/delivery.git",
+        "CLOUDMART_DELIVERY_TOKEN": "hunter2",
+    }
+
+    def deliver() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([clone / ".ci/deliver"], capture_output=True, text=True, timeout=240, env=given)
+
+    first = deliver()
+    assert (first.returncode, first.stderr.splitlines()[-1]) == (0, "stack prod: delivered"), first.stderr
+    # Only the stack with GitOps on, in the folder that its Application reads.
+    assert {name.rsplit("/")[1] for name in git(bare, "ls-tree", "-r", "--name-only", "main").splitlines()} == {"prod"}
+    assert "stacks/prod/_cluster/namespace-cloudmart.yaml" in git(bare, "ls-tree", "-r", "--name-only", "main")
+    assert deliver().stderr.splitlines()[-1] == "stack prod: nothing to deliver"
+    assert git(bare, "rev-list", "--count", "main") == "1"
+
+    old = git(clone, "rev-parse", "HEAD")
+    catalog = (clone / "catalog.yaml").read_text()
+    assert "1.30.4-alpine-slim" in catalog
+    (clone / "catalog.yaml").write_text(catalog.replace("1.30.4-alpine-slim", "1.30.5-alpine-slim"))
+    git(clone, "commit", "--quiet", "--all", "--message", "newer")
+    new = git(clone, "rev-parse", "HEAD")
+    assert deliver().stderr.splitlines()[-1] == "stack prod: delivered"
+    assert git(bare, "log", "-1", "--format=%(trailers:key=Source,valueonly)", "main") == new
+    git(clone, "checkout", "--quiet", old)
+    assert deliver().stderr.splitlines()[-1] == "stack prod: a newer commit was delivered already"
+    assert git(bare, "rev-list", "--count", "main") == "2"
+    assert "hunter2" not in git(bare, "log", "--patch", "main")
+
+    git(clone, "push", "--quiet", "--force", str(bare), f"{new}:main")
+    refused = deliver()
+    assert refused.returncode == 2
+    assert "branch main holds the program" in refused.stderr
