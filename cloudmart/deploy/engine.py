@@ -147,7 +147,7 @@ class Engine:
         for path in (self.root / ".local" / "state" / ".pulumi" / "locks").glob(f"*/*/{self.stack}/*.json"):
             try:
                 held = json.loads(path.read_text())
-                dead = held["hostname"] == socket.gethostname() and not psutil.pid_exists(int(held["pid"]))
+                dead = held["hostname"] == socket.gethostname() and _is_over(int(held["pid"]), path.stat().st_mtime)
             except (OSError, ValueError, TypeError, LookupError):
                 continue  # Pulumi says what it makes of it
             if dead:
@@ -368,3 +368,17 @@ def passphrase_file(root: Path) -> Path:
         finally:
             partial.unlink()
     return path
+
+
+def _is_over(pid: int, since: float) -> bool:
+    """Whether the process that had this number at that time, in seconds of the epoch, has ended.
+
+    One that was killed stays listed until its parent asks after it, and its number may be another's by now.
+    """
+    try:
+        process = psutil.Process(pid)
+        return process.status() == psutil.STATUS_ZOMBIE or process.create_time() > since
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False

@@ -280,9 +280,13 @@ def test_the_lock_of_a_run_that_was_killed_is_released_and_no_other(
     monkeypatch.setenv("PULUMI_HOME", str(root / "home"))
     gone = subprocess.Popen(["true"])
     gone.wait()
+    ended = subprocess.Popen(["true"])  # and nobody has asked after it yet
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
     here, locks = socket.gethostname(), root / ".local/state/.pulumi/locks/organization/cloudmart"
     held = {
         "dev/gone": {"pid": gone.pid, "hostname": here},
+        "dev/ended": {"pid": ended.pid, "hostname": here},
+        "dev/number-of-another": {"pid": os.getpid(), "hostname": here},
         "dev/alive": {"pid": os.getpid(), "hostname": here},
         "dev/elsewhere": {"pid": gone.pid, "hostname": f"not-{here}"},
         "dev/odd": [],
@@ -292,8 +296,10 @@ def test_the_lock_of_a_run_that_was_killed_is_released_and_no_other(
         path = locks / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
+    os.utime(locks / "dev/number-of-another.json", (1, 1))
     lines: list[str] = []
     an_engine(root)._release_dead(lines.append)
+    ended.wait()
     left = {str(path.relative_to(locks).with_suffix("")) for path in locks.rglob("*.json")}
-    assert left == set(held) - {"dev/gone"}
-    assert lines == ["the last run was killed: its lock on stack dev is released"]
+    assert left == set(held) - {"dev/gone", "dev/ended", "dev/number-of-another"}
+    assert lines == ["the last run was killed: its lock on stack dev is released"] * 3
