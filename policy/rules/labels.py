@@ -16,8 +16,10 @@ from ._rule import About, Config, Finding, Schema, object_rule, stack_rule
 
 
 def _registry() -> list[str]:
-    """The cost centers that the catalog declares, sorted."""
+    """The cost centers that the catalog beside the pack declares, sorted; none where the pack is installed alone."""
     catalog = Path(__file__).resolve().parents[2] / "catalog.yaml"
+    if not catalog.exists():
+        return []
     return sorted(read_yaml(catalog, catalog.name).data.get("costCenters") or {})
 
 

@@ -1,0 +1,71 @@
+"""The components as a package: another shop needs no copy of this repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from cloudmart.preview.run import preview
+from tests.conftest import ROOT
+
+SHOP = ROOT / "examples" / "bookshop"
+PACKAGES = ("cloudmart", "components", "policy")
+
+
+def test_the_bookshop_is_clean_within_its_budget_and_costs_what_its_page_says() -> None:
+    result = preview("dev", SHOP)
+    assert (result.mandatory, result.errors) == ([], [])
+    text = (SHOP / "README.md").read_text()
+    assert f"{result.estimate.monthly.expected:.2f} USD a month" in text
+    objects = [resource for resource in result.recording.resources if resource.is_kubernetes_object]
+    assert f"counts {len(objects)} objects" in text
+    assert [standing.state for standing in result.budgets] == ["within"]
+
+
+@pytest.mark.slow
+def test_the_installed_package_builds_the_bookshop_without_this_checkout(tmp_path: Path) -> None:
+    source, shop, site = tmp_path / "source", tmp_path / "bookshop", tmp_path / "site"
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(SHOP, shop, ignore=ignored)
+    install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(site),
+        str(source),
+    ]
+    subprocess.run([sys.executable, *install], check=True, timeout=300, cwd=tmp_path)
+    # Without `site`, this environment's link to the checkout is not followed; its other packages are there.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), sysconfig.get_path("purelib")])}
+    command = [sys.executable, "-S", "-m", "cloudmart.cli", "preview", "--root", str(shop), "--stack", "dev"]
+    done = subprocess.run(
+        [*command, "--format", "json"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    names = {(item["kind"], item["name"]) for item in found["resources"]}
+    assert {("Deployment", "desk-service"), ("StatefulSet", "postgres"), ("Namespace", "bookshop")} <= names
+    assert not any("cloudmart" in str(item["name"]) for item in found["resources"])
+    own = preview("dev", SHOP).estimate.monthly.expected
+    assert found["cost"]["monthly"]["expected"] == pytest.approx(float(own), abs=0.01)
