@@ -1,4 +1,4 @@
-"""Changes values in a stack's file the way a careful person would: comments, order and everything else stay."""
+"""Changes a stack's file or the catalog the way a careful person would: comments, order and everything else stay."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from cloudmart.errors import UserError
-from cloudmart.settings.load import PREFIX, stack_file
+from cloudmart.settings.load import CATALOG, PREFIX, load, stack_file, stacks
 from cloudmart.settings.source import dotted, read, shown
 
 Change = tuple[tuple[str, ...], str | int]
@@ -128,3 +130,77 @@ def _dumped(yaml: YAML, tree: Any) -> str:
     stream = io.StringIO()
     yaml.dump(tree, stream)
     return stream.getvalue()
+
+
+def with_service(root: Path, name: str, service: Mapping[str, Any]) -> str:
+    """The text of ``catalog.yaml`` under `root` with a service after the others; the file is left alone.
+
+    Everything else stays as it is written. Raises ``UserError`` when the file is no such YAML, has the service already,
+    or when any stack under `root` would not load with it.
+    """
+    old = read(root / CATALOG, CATALOG)
+    services = old.data.get("services")
+    if not isinstance(services, dict) or not services:
+        raise UserError(f"{CATALOG}: services: found {shown(services)}; allowed: a mapping with a service in it")
+    if name in services:
+        line = old.lines[("services", name)]
+        raise UserError(f"{CATALOG}:{line}: services.{name}: found a service of this name; allowed: a new name")
+    text = (root / CATALOG).read_text(encoding="utf-8")
+    try:
+        yaml, tree = _loaded(text)
+    except YAMLError as error:
+        raise UserError(f"{CATALOG}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if tree["services"].fa.flow_style():
+        raise UserError(
+            f"{CATALOG}: services: found a mapping in one line; allowed: a service a line and its keys below"
+        )
+    entry = textwrap.indent(_dumped(yaml, {name: _written(service)}), " " * tree["services"].lc.col)
+    lines = text.splitlines(keepends=True)
+    end = min((line for key in tree if (line := tree.lc.key(key)[0]) > tree.lc.key("services")[0]), default=len(lines))
+    # What stands before the next key without indentation, empty lines and comments, is that key's.
+    while not lines[end - 1].strip() or lines[end - 1].startswith("#"):
+        end -= 1
+    before = "".join(lines[:end])
+    gap = "" if before.endswith("\n") else "\n"
+    new = f"{before}{gap}\n{entry}{''.join(lines[end:])}"
+    with tempfile.TemporaryDirectory() as folder:
+        _check(root, Path(folder), new, {**old.data, "services": {**services, name: service}})
+    return new
+
+
+def add_service(root: Path, name: str, service: Mapping[str, Any]) -> None:
+    """Adds a service to ``catalog.yaml``, or raises ``UserError`` as :func:`with_service` does, or when the file cannot
+    be written; it is as it was then."""
+    path = (root / CATALOG).resolve()
+    text = with_service(root, name, service)
+    try:
+        _replace(path, text)
+    except OSError as error:
+        raise UserError(f"{CATALOG}: cannot be written: {error.strerror}") from None
+
+
+def _check(root: Path, copy: Path, text: str, meant: Mapping[str, Any]) -> None:
+    """That a catalog says what is meant and every stack loads with it, tried on copies of the files."""
+    (copy / CATALOG).write_text(text, encoding="utf-8")
+    if read(copy / CATALOG, CATALOG).data != meant:
+        raise UserError(f"{CATALOG}: found a form that a service cannot be added to; allowed: to write it in by hand")
+    (copy / "policy").mkdir()
+    if (root / "policy" / "config").is_dir():
+        shutil.copytree(root / "policy" / "config", copy / "policy" / "config")
+    for stack in stacks(root):
+        shutil.copy(root / stack_file(stack), copy / stack_file(stack))
+    for stack in stacks(root):
+        load(stack, copy)
+
+
+def _written(value: Any, depth: int = 0) -> Any:
+    """A service's tree as people write it here: its own keys and those of its resources in lines, all below in one."""
+    if isinstance(value, Mapping):
+        made = _mapping(flow=depth > 0 and not any(isinstance(item, Mapping) for item in value.values()))
+        made.update({key: _written(item, depth + 1) for key, item in value.items()})
+        return made
+    if isinstance(value, list):
+        sequence = CommentedSeq(_written(item, depth + 1) for item in value)
+        sequence.fa.set_flow_style()
+        return sequence
+    return DoubleQuotedScalarString(value) if isinstance(value, str) and _NOT_PLAIN.fullmatch(value) else value

@@ -23,7 +23,8 @@ HEAD = """# Reliability: what was tried, and how often
 
 Written by `make reliability`; do not edit. Runs add up: a run of a seed replaces what that seed showed before,
 failures included, and nothing stands here that was not run. [reliability.json](reliability.json) has every run. One is
-repeated by its seed: `make reliability RUNS=1 SEED=... ONLY=<the test's name>`.
+repeated by its seed, `make reliability RUNS=1 SEED=... ONLY=<the test's name>`, but for what the seed before it left
+in the cluster.
 
 A seed decides the catalog that is there before, what is edited in it, which fault comes, and after how many seconds. It
 does not decide what depends on the machine's speed: how far `up` has come by then, and in which order requests that are
