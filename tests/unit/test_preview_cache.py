@@ -177,7 +177,12 @@ def test_code_from_elsewhere_is_not_answered_for(shop: Path, monkeypatch: pytest
     assert found(shop) is None
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", gzip.compress(b"{}"), gzip.compress(b"[1]"), gzip.compress(b"\xff")])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{}", gzip.compress(b"{}"), gzip.compress(b"[1]"), gzip.compress(b"\xff")],
+    # What gzip makes holds the time: the test's name would be another one in each process.
+    ids=["empty", "not packed", "an object", "a list", "no text"],
+)
 def test_a_damaged_entry_is_none(tmp_path: Path, damage: bytes) -> None:
     entry = Entry(tmp_path / "one")
     entry.file.write_bytes(damage)
