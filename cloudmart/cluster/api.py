@@ -14,16 +14,18 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
-from cloudmart.cluster.live import Reference
+from cloudmart.cluster.live import Place, Reference
 
 _SECONDS_TO_START = 20
+#: Requests that are under way at once.
+_PARALLEL = 8
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,26 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Resource:
+    """How the API server serves a kind: its name in paths, and whether objects of it stand in a namespace."""
+
+    plural: str
+    namespaced: bool
+
+
+@dataclass(frozen=True)
 class Api:
     """Requests to one API server; may be used by several threads."""
 
     socket: Path
 
+    def connection(self, seconds: float | None = 60) -> http.client.HTTPConnection:
+        """A connection of the caller's own, which gives up after so many seconds without a word."""
+        return _Connection(self.socket, seconds)
+
     def request(self, method: str, path: str, body: object = None, *, content_type: str = "application/json") -> Answer:
         """One request. Raises ``KubectlError`` when there is no answer within a minute."""
-        connection = _Connection(self.socket)
+        connection = self.connection()
         try:
             # What is applied is read as YAML, which has no such escape as JSON's surrogate pairs.
             content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
@@ -63,23 +77,68 @@ class Api:
         except ValueError:
             return Answer(response.status, {"message": text.decode(errors="replace")})
 
-    def plurals(self, api_versions: Iterable[str]) -> Mapping[tuple[str, str], str]:
-        """``(apiVersion, kind)`` to the kind's name in paths, of every kind served in these API versions."""
+    def get(self, path: str) -> Mapping[str, Any]:
+        """What stands there. Raises ``KubectlError`` with what the API server says instead."""
+        answer = self.request("GET", path)
+        if answer.status >= 400:
+            raise KubectlError(f"GET {path}: {answer.message}")
+        return answer.content
+
+    def served(self, api_versions: Iterable[str]) -> Mapping[tuple[str, str], Resource]:
+        """``(apiVersion, kind)`` of every kind that is served in these API versions.
+
+        Raises ``KubectlError`` when the API server does not say. An API version that is not served has no kinds.
+        """
         asked = sorted(set(api_versions))
-        with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda version: self.request("GET", _root(version)), asked))
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            answers = list(pool.map(self._resources, asked))
         return {
-            (api_version, resource["kind"]): resource["name"]
-            for api_version, answer in zip(asked, answers, strict=True)
-            for resource in answer.content.get("resources", [])
+            (api_version, resource["kind"]): Resource(resource["name"], resource["namespaced"])
+            for api_version, resources in zip(asked, answers, strict=True)
+            for resource in resources
             if "/" not in resource["name"]  # subresources
         }
+
+    def _resources(self, api_version: str) -> Sequence[Mapping[str, Any]]:
+        answer = self.request("GET", _root(api_version))
+        if answer.status == 404:
+            return ()
+        if answer.status >= 400:
+            raise KubectlError(f"GET {_root(api_version)}: {answer.message}")
+        return list(answer.content.get("resources") or ())
+
+    def listing(self, places: Iterable[Place]) -> Mapping[Reference, Mapping[str, Any]]:
+        """Every object of these kinds in these places, with its managed fields; kinds that are not served have none.
+
+        One request each. Raises ``KubectlError`` when the API server does not answer or may not say.
+        """
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            answers = pool.map(self._items, self.paths(places).items())
+            return {Reference.to(item): item for items in answers for item in items}
+
+    def paths(self, places: Iterable[Place]) -> Mapping[Place, str]:
+        """Where the objects of each place stand; kinds that are not served are left out."""
+        asked = sorted(set(places))
+        known = self.served({api_version for api_version, _, _ in asked})
+        found: dict[Place, str] = {}
+        for place in asked:
+            api_version, kind, namespace = place
+            resource = known.get((api_version, kind))
+            # A namespaced kind without a namespace would be looked for in all of them.
+            if resource is not None and resource.namespaced is bool(namespace):
+                found[place] = _collection(api_version, namespace, resource.plural)
+        return found
+
+    def _items(self, found: tuple[Place, str]) -> Sequence[Mapping[str, Any]]:
+        (api_version, kind, _), where = found
+        # The items of a list do not say what they are.
+        what = {"apiVersion": api_version, "kind": kind}
+        return [{**what, **item} for item in self.get(where).get("items") or ()]
 
 
 def path(reference: Reference, plural: str) -> str:
     """Where an object stands."""
-    within = f"/namespaces/{reference.namespace}" if reference.namespace else ""
-    return f"{_root(reference.api_version)}{within}/{plural}/{reference.name}"
+    return f"{_collection(reference.api_version, reference.namespace, plural)}/{reference.name}"
 
 
 @contextlib.contextmanager
@@ -116,13 +175,18 @@ def _wait(process: subprocess.Popen[str], place: Path) -> None:
     raise KubectlError(f"kubectl proxy: not ready within {_SECONDS_TO_START} s")
 
 
+def _collection(api_version: str, namespace: str, plural: str) -> str:
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return f"{_root(api_version)}{within}/{plural}"
+
+
 def _root(api_version: str) -> str:
     return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, place: Path) -> None:
-        super().__init__("localhost", timeout=60)
+    def __init__(self, place: Path, seconds: float | None) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._place = place
 
     def connect(self) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from cloudmart.cluster.discovery import served
-from cloudmart.cluster.kubectl import Kubectl
+#: Where objects are listed: API version, kind and namespace, which is empty for what is cluster-wide.
+Place: TypeAlias = tuple[str, str, str]
 
 
 @dataclass(frozen=True, order=True)
@@ -42,43 +40,6 @@ class Reference:
         """For kubectl, with its group where it has one: ``deployment.apps/user-service``."""
         kind = self.kind.lower()
         return f"{kind}.{self.group}/{self.name}" if self.group else f"{kind}/{self.name}"
-
-
-def fetch(kubectl: Kubectl, wanted: Iterable[Reference]) -> Mapping[Reference, Mapping[str, Any]]:
-    """Those of `wanted` that are there, with their managed fields.
-
-    What is not there, or of a kind that the cluster does not serve, is missing from the answer. Raises
-    ``KubectlError`` when the API server does not answer or may not say.
-    """
-    references = set(wanted)
-    found = listing(kubectl, ((one.api_version, one.kind, one.namespace) for one in references))
-    return {reference: found[reference] for reference in references if reference in found}
-
-
-def listing(kubectl: Kubectl, places: Iterable[tuple[str, str, str]]) -> Mapping[Reference, Mapping[str, Any]]:
-    """Every object of these kinds in these places, with its managed fields; a place is API version, kind, namespace.
-
-    One call of kubectl for each namespace, and one for what is cluster-wide (an empty namespace), at the same time;
-    one more for each API version, to leave out kinds that are not served. Raises as :func:`fetch` does.
-    """
-    asked = set(places)
-    known = served(kubectl.run, {api_version for api_version, _, _ in asked})
-    kinds: dict[str, set[str]] = {}
-    for api_version, kind, namespace in asked:
-        # A namespaced kind without a namespace would be looked for in all of them, or in kubectl's own.
-        if known.get((api_version, kind)) is bool(namespace):
-            group, _, version = api_version.rpartition("/")
-            kinds.setdefault(namespace, set()).add(f"{kind}.{version}.{group}")
-
-    def items(namespace: str) -> list[dict[str, Any]]:
-        where = [f"--namespace={namespace}"] if namespace else []
-        text = kubectl.run(
-            "get", ",".join(sorted(kinds[namespace])), *where, "--show-managed-fields", "--ignore-not-found", "-o=json"
-        )
-        return list(json.loads(text)["items"]) if text.strip() else []
-
-    with ThreadPoolExecutor(8) as pool:
-        return {Reference.to(item): item for found in pool.map(items, kinds) for item in found}
 
 
 def release_of(item: Mapping[str, Any]) -> str | None:

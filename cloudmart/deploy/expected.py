@@ -81,7 +81,7 @@ def expected(stack: str, context: str | None, root: Path, progress: Progress) ->
     cluster that does not answer; the local one must be running.
     """
     settings = load(stack, root)
-    target = _target(settings, context, root)
+    target = target_of(settings, context, root)
     way = _way(settings, target, root)
     # What `up` could do without, not what this machine could; no other environment is left without a layer.
     cli = NoCli("not there at its up") if way is Way.APPLY_SET else None
@@ -96,7 +96,8 @@ def expected(stack: str, context: str | None, root: Path, progress: Progress) ->
     return Expected(settings=settings, target=target, way=way, recording=recording, scopes=scopes)
 
 
-def _target(settings: Settings, context: str | None, root: Path) -> Target:
+def target_of(settings: Settings, context: str | None, root: Path) -> Target:
+    """The cluster in which to look. Raises ``UserError`` when it is the local one and that is not running."""
     context = context or settings.cluster.context
     if context is not None:
         return Target(kubectl=Kubectl(path=toolchain.kubectl(), context=context), local=False)

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from cloudmart.cluster.api import Api, connected, path
+from cloudmart.cluster.api import Api, Resource, connected, path
 from cloudmart.cluster.kubectl import KubectlError
-from cloudmart.cluster.live import Reference, listing, release_of
+from cloudmart.cluster.live import Place, Reference, release_of
 from cloudmart.deploy import applyset
 from cloudmart.deploy.expected import Expected, Way
 from cloudmart.drift import fields
@@ -106,14 +106,21 @@ def look(expected: Expected, controllers: Iterable[str] = ()) -> Drift:
 
     Raises ``UserError`` where the API server does not answer, or does not let this user look.
     """
-    return _Look(expected, frozenset(controllers)).run()
+    with connected(expected.target.kubectl) as api:
+        return compare(expected, api, controllers)
+
+
+def compare(expected: Expected, api: Api, controllers: Iterable[str] = ()) -> Drift:
+    """The same over a connection that is there already."""
+    return _Look(expected, api, frozenset(controllers)).run()
 
 
 @dataclass
 class _Look:
     expected: Expected
+    api: Api
     controllers: frozenset[str]
-    plurals: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    served: Mapping[tuple[str, str], Resource] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
 
     def run(self) -> Drift:
@@ -122,22 +129,22 @@ class _Look:
         wanted = dict(zip(expected.objects, templates, strict=True))
         notes: list[str] = []
         findings: list[Finding] = []
-        with connected(expected.target.kubectl) as api, ThreadPoolExecutor(8) as pool:
-            self.plurals = api.plurals({reference.api_version for reference in wanted})
+        with ThreadPoolExecutor(8) as pool:
+            self.served = self.api.served({reference.api_version for reference in wanted})
             try:
-                found = listing(expected.target.kubectl, self._places())
+                found = self.api.listing(self._places())
                 findings += [*self._unexpected(found), *self._releases(found)]
             except KubectlError as error:
                 if "orbidden" not in str(error):
                     raise
                 # Who may deploy need not be allowed to list.
-                found = self._one_by_one(api, pool, [*wanted, self._keeper])
+                found = self._one_by_one(pool, [*wanted, self._keeper])
                 notes.append(
                     "objects that nobody declares were not looked for, nor Helm's releases: this user may not list them"
                 )
             self.values = self._kept(found)
             findings += self._lost_values(found)
-            compared = pool.map(lambda one: self._compared(api, one[0], one[1], found.get(one[0])), wanted.items())
+            compared = pool.map(lambda one: self._compared(one[0], one[1], found.get(one[0])), wanted.items())
             findings = [finding for several in compared for finding in several] + findings
         if expected.releases:
             names = ", ".join(sorted(expected.releases))
@@ -151,15 +158,15 @@ class _Look:
         )
 
     def _one_by_one(
-        self, api: Api, pool: ThreadPoolExecutor, references: Sequence[Reference]
+        self, pool: ThreadPoolExecutor, references: Sequence[Reference]
     ) -> Mapping[Reference, Mapping[str, Any]]:
         """Those of the objects that are there, each asked for by its name."""
 
         def asked(reference: Reference) -> tuple[Reference, Mapping[str, Any] | None]:
-            plural = self.plurals.get((reference.api_version, reference.kind))
-            if plural is None:
+            resource = self.served.get((reference.api_version, reference.kind))
+            if resource is None:
                 return reference, None
-            answer = api.request("GET", path(reference, plural))
+            answer = self.api.request("GET", path(reference, resource.plural))
             if answer.status not in (200, 404):
                 raise KubectlError(f"{reference.label}: {answer.message}")
             return reference, answer.content if answer.status == 200 else None
@@ -169,9 +176,7 @@ class _Look:
 
     # --- one object ---------------------------------------------------------------------------------------------------
 
-    def _compared(
-        self, api: Api, reference: Reference, manifest: Manifest, live: Mapping[str, Any] | None
-    ) -> list[Finding]:
+    def _compared(self, reference: Reference, manifest: Manifest, live: Mapping[str, Any] | None) -> list[Finding]:
         if live is None:
             why = "" if (reference.api_version, reference.kind) in self.expected.scopes else " (its kind is not served)"
             declared = f"an object{why}"
@@ -180,28 +185,28 @@ class _Look:
             when = live["metadata"]["deletionTimestamp"]
             text = "is being deleted"
             return [Finding(kind=Kind.CHANGED, object=reference, live=text, when=when, mend=self._up())]
-        place = path(reference, self.plurals[reference.api_version, reference.kind])
-        found, seen = self._tried(api, place, reference, manifest, live)
+        place = path(reference, self.served[reference.api_version, reference.kind].plural)
+        found, seen = self._tried(place, reference, manifest, live)
         # What a controller wrote between the listing and the trial is no drift.
         for _ in range(_LOOKS_AGAIN):
             if not found or seen == live["metadata"].get("resourceVersion"):
                 break
-            again = api.request("GET", place)
+            again = self.api.request("GET", place)
             if again.status >= 400:
-                return self._compared(api, reference, manifest, None)
+                return self._compared(reference, manifest, None)
             live = again.content
-            found, seen = self._tried(api, place, reference, manifest, live)
+            found, seen = self._tried(place, reference, manifest, live)
         return found
 
     def _tried(
-        self, api: Api, place: str, reference: Reference, manifest: Manifest, live: Mapping[str, Any]
+        self, place: str, reference: Reference, manifest: Manifest, live: Mapping[str, Any]
     ) -> tuple[list[Finding], str]:
         """What is found, and the version of the live object that the API server has tried it on."""
         writers = fields.writers(live)
         manager = self._manager(writers)
         body, unknown = self._body(reference, manifest, live)
         query = f"dryRun=All&force=true&fieldManager={manager}"
-        answer = api.request("PATCH", f"{place}?{query}", body, content_type="application/apply-patch+yaml")
+        answer = self.api.request("PATCH", f"{place}?{query}", body, content_type="application/apply-patch+yaml")
         hidden = {fields.names(place) for place in [*unknown, *manifest.recorded.secrets]}
         if answer.status == 401 or "cannot patch resource" in answer.message:
             # A trial is allowed to those who may do it in earnest.
@@ -211,7 +216,9 @@ class _Look:
             ours = _of(writers, manager)
             added = list(self._additions(reference, live, live, ours, manager, manifest, hidden)) if ours else []
             first = added[0].mend if added else self._kubectl("delete", reference.argument, reference)
-            mend = f"{first} && {self._up()}"
+            # Of a namespace that is being deleted nothing is left to take away.
+            ends = "it is being terminated" in answer.message
+            mend = self._up() if ends else f"{first} && {self._up()}"
             refused = Finding(kind=Kind.REFUSED, object=reference, live=answer.message, mend=mend)
             return [refused, *added], live["metadata"].get("resourceVersion", "")
         applied = answer.content
@@ -430,7 +437,7 @@ class _Look:
 
     # --- objects that nobody declares ---------------------------------------------------------------------------------
 
-    def _places(self) -> set[tuple[str, str, str]]:
+    def _places(self) -> set[Place]:
         objects = self.expected.objects
         spaces = {reference.namespace for reference in objects}
         kinds = {(reference.api_version, reference.kind) for reference in objects}

@@ -1,4 +1,4 @@
-"""Whether what is declared is there, and ours. Its fields are what ``cloudmart drift`` compares."""
+"""Whether what is declared is there, ours, and as declared."""
 
 from __future__ import annotations
 
@@ -6,23 +6,31 @@ from collections import Counter
 from collections.abc import Iterator
 
 from cloudmart.cluster.live import Reference
+from cloudmart.drift.look import Kind
+from cloudmart.drift.report import sentence
 from cloudmart.verify.check import Check, Finding, Stage, Status, count, finding, judged, skipped
 from cloudmart.verify.state import Object, State
 
 #: Who writes for us: the way without a CLI, and Pulumi's provider, which names itself so with a suffix of its own.
 _OURS = ("cloudmart", "pulumi-kubernetes")
-_MANAGED_BY = "app.kubernetes.io/managed-by"
+_AS_DECLARED = "as declared"
 
 
 def checks(state: State) -> Iterator[Check]:
-    """Presence, then whose; charts are asked for by their release."""
+    """Presence, then whose, then each field; charts are asked for by their release."""
     objects = state.expected.objects
     there = sum(reference in state.live for reference in objects)
     yield judged(Stage.OBJECTS, "there", f"{there} of {count(len(objects), 'declared object')}", _missing(state))
     if not there:
-        yield skipped(Stage.OBJECTS, "ours", "no object is there")
+        for name in ("ours", _AS_DECLARED):
+            yield skipped(Stage.OBJECTS, name, "no object is there")
         return
     yield judged(Stage.OBJECTS, "ours", f"{count(there, 'object')} with our labels, written by us", _foreign(state))
+    if state.drift_refused:
+        yield skipped(Stage.OBJECTS, _AS_DECLARED, f"this user may not compare: {state.drift_refused}")
+    else:
+        seen = f"{count(there, 'object')} compared, field by field"
+        yield judged(Stage.OBJECTS, _AS_DECLARED, seen, _differing(state))
 
 
 def _missing(state: State) -> Iterator[Finding]:
@@ -64,6 +72,19 @@ def _foreign(state: State) -> Iterator[Finding]:
                 f"find out who made it; {state.up} takes it over or says why not",
                 Status.WARN,
             )
+
+
+def _differing(state: State) -> Iterator[Finding]:
+    """What drift finds in objects that are there; lost and changed labels are told above, by who looks for ours."""
+    for one in state.drift:
+        declared = state.expected.objects.get(one.object)
+        if declared is None or one.object not in state.live:
+            continue
+        labels = declared.object["metadata"].get("labels") or {}
+        if one.path.startswith("metadata.labels") and any(one.path.endswith(key) for key in labels):
+            continue
+        status = Status.WARN if one.kind is Kind.ADDED else Status.FAIL
+        yield finding(one.object.label, sentence(one), one.mend, status)
 
 
 def _managers(live: Object) -> Counter[str]:

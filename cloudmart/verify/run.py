@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloudmart.cluster import toolchain
-from cloudmart.cluster.kubectl import Kubectl
-from cloudmart.cluster.local import LocalCluster
-from cloudmart.deploy.expected import Expected, expected
+from cloudmart.cluster.api import Api, connected
+from cloudmart.cluster.kubectl import KubectlError
+from cloudmart.deploy.expected import Expected, expected, target_of
 from cloudmart.settings import load
 from cloudmart.verify import (
     autoscaling,
@@ -34,6 +33,8 @@ Progress = Callable[[str], None]
 _AGAIN = 15.0
 #: Changes come in bursts; one look after each (seconds).
 _SETTLE = 0.5
+#: Questions that are under way at once.
+_PARALLEL = 16
 
 
 @dataclass(frozen=True)
@@ -61,37 +62,32 @@ def verify(
     asked = _Asked(stack, context, url)
     left_out: list[str] = []
     settings = load(stack, root)
-    with ThreadPoolExecutor(16) as pool:
-        kubectl = _kubectl(context or settings.cluster.context, root)
-        reading = state.begin(kubectl, pool)
-        cost = pool.submit(costs.ask, kubectl, settings.namespace.name, url)
-        found = expected(stack, context, root, left_out.append)
-        seen = state.finish(reading, found, left_out, context)
-        report = _report(asked, seen, cost.result(), started)
-        if not wait or not report.exit_code:
-            return report
-        return _wait(asked, report, seen, progress, started, wait)
+    kubectl = target_of(settings, context, root).kubectl
+    with connected(kubectl) as api:
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            reading = state.begin(api, pool)
+            cost = pool.submit(costs.ask, kubectl, settings.namespace.name, url)
+            found = expected(stack, context, root, left_out.append)
+            seen = state.finish(reading, found, left_out, context)
+            told = cost.result()
+        report = _report(asked, seen, told, started)
+        return _wait(asked, api, report, seen, progress, started, wait) if wait and report.exit_code else report
 
 
-def _kubectl(context: str | None, root: Path) -> Kubectl:
-    if context is not None:
-        return Kubectl(path=toolchain.kubectl(), context=context)
-    return Kubectl(path=toolchain.kubectl(), kubeconfig=LocalCluster(root).kubeconfig)
-
-
-def _again(asked: _Asked, before: State) -> tuple[State, costs.Told]:
+def _again(asked: _Asked, api: Api, before: State) -> tuple[State, costs.Told]:
     found: Expected = before.expected
-    kubectl = found.target.kubectl
-    with ThreadPoolExecutor(16) as pool:
-        reading = state.begin(kubectl, pool)
-        cost = pool.submit(costs.ask, kubectl, found.settings.namespace.name, asked.url)
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        reading = state.begin(api, pool)
+        cost = pool.submit(costs.ask, found.target.kubectl, found.settings.namespace.name, asked.url)
         return state.finish(reading, found, before.left_out, asked.context), cost.result()
 
 
-def _wait(asked: _Asked, report: Report, seen: State, progress: Progress, started: float, seconds: float) -> Report:
+def _wait(
+    asked: _Asked, api: Api, report: Report, seen: State, progress: Progress, started: float, seconds: float
+) -> Report:
     deadline = started + seconds
     told = ""
-    with watch.Watch(seen.expected.target.kubectl, state.places(seen.expected)) as changes:
+    with watch.Watch(api, state.places(seen.expected)) as changes:
         changes.known(seen.live)
         while report.exit_code and time.monotonic() < deadline:
             failing = "; ".join(
@@ -104,7 +100,14 @@ def _wait(asked: _Asked, report: Report, seen: State, progress: Progress, starte
                 progress(f"waiting, {report.counts[Status.FAIL]} checks fail: {failing}")
                 told = failing
             changes.wait(min(_AGAIN, max(deadline - time.monotonic(), 0)), settle=_SETTLE)
-            seen, cost = _again(asked, seen)
+            try:
+                seen, cost = _again(asked, api, seen)
+            except KubectlError as error:
+                # An API server that is being replaced comes back.
+                if time.monotonic() >= deadline:
+                    raise
+                progress(f"waiting: {error}")
+                continue
             changes.known(seen.live)
             report = _report(asked, seen, cost, started)
     return report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,14 +10,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from cloudmart.cluster import live as live_
-from cloudmart.cluster.kubectl import Kubectl, KubectlError
-from cloudmart.cluster.live import Reference
+from cloudmart.cluster.api import Api
+from cloudmart.cluster.kubectl import KubectlError
+from cloudmart.cluster.live import Place, Reference
 from cloudmart.deploy.expected import Declared, Expected
+from cloudmart.drift import look
 
 Object: TypeAlias = Mapping[str, Any]
-#: API version, kind and namespace, which is empty for what is cluster-wide.
-Place: TypeAlias = tuple[str, str, str]
 
 _METRICS = "/apis/metrics.k8s.io/v1beta1"
 #: What is looked at in every namespace of the stack, whoever made it: pods, what runs them, what they are given and
@@ -52,6 +50,9 @@ class State:
     nodes: Read = Read()
     node_usage: Read = Read()
     pod_usage: Read = Read()
+    #: Where live objects differ from declared ones, or why nobody may know.
+    drift: Sequence[look.Finding] = ()
+    drift_refused: str = ""
     #: What `up` left out on the local cluster, each with its reason.
     left_out: Sequence[str] = ()
     context: str | None = None
@@ -122,20 +123,20 @@ class Reading:
     """What was asked for early, in the background."""
 
     pool: ThreadPoolExecutor
-    kubectl: Kubectl
+    api: Api
     version: Future[str]
     nodes: Future[Read]
     node_usage: Future[Read]
 
 
-def begin(kubectl: Kubectl, pool: ThreadPoolExecutor) -> Reading:
+def begin(api: Api, pool: ThreadPoolExecutor) -> Reading:
     """Asks for what does not depend on what is declared."""
     return Reading(
         pool,
-        kubectl,
-        pool.submit(_version, kubectl),
-        pool.submit(_items, kubectl, "/api/v1/nodes"),
-        pool.submit(_items, kubectl, f"{_METRICS}/nodes"),
+        api,
+        pool.submit(_version, api),
+        pool.submit(_items, api, "/api/v1/nodes"),
+        pool.submit(_items, api, f"{_METRICS}/nodes"),
     )
 
 
@@ -157,13 +158,16 @@ def finish(reading: Reading, expected: Expected, left_out: Sequence[str], contex
     """Reads the rest. Raises ``KubectlError`` when the API server does not answer or may not say."""
     namespaces = sorted({one.name for one in expected.objects if one.kind == "Namespace"})
     usage = [
-        reading.pool.submit(_items, reading.kubectl, f"{_METRICS}/namespaces/{namespace}/pods")
-        for namespace in namespaces
+        reading.pool.submit(_items, reading.api, f"{_METRICS}/namespaces/{namespace}/pods") for namespace in namespaces
     ]
-    found = live_.listing(reading.kubectl, places(expected))
+    compared = reading.pool.submit(_drift, expected, reading.api)
+    found = reading.api.listing(places(expected))
+    drift, refused = compared.result()
     return State(
         expected=expected,
         live=found,
+        drift=drift,
+        drift_refused=refused,
         version=reading.version.result(),
         nodes=reading.nodes.result(),
         node_usage=reading.node_usage.result(),
@@ -173,13 +177,23 @@ def finish(reading: Reading, expected: Expected, left_out: Sequence[str], contex
     )
 
 
-def _version(kubectl: Kubectl) -> str:
-    return str(json.loads(kubectl.run("get", "--raw", "/version", timeout=20))["gitVersion"])
-
-
-def _items(kubectl: Kubectl, path: str) -> Read:
+def _drift(expected: Expected, api: Api) -> tuple[Sequence[look.Finding], str]:
     try:
-        return Read(json.loads(kubectl.run("get", "--raw", path, timeout=20))["items"])
+        return look.compare(expected, api).findings, ""
+    except KubectlError as error:
+        # To compare takes the right to write, if only to try it; who verifies need not have that.
+        if "orbidden" not in str(error):
+            raise
+        return (), str(error)
+
+
+def _version(api: Api) -> str:
+    return str(api.get("/version")["gitVersion"])
+
+
+def _items(api: Api, path: str) -> Read:
+    try:
+        return Read(api.get(path)["items"])
     except KubectlError as error:
         return Read(refused=str(error))
 

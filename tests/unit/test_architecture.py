@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cloudmart.verify": {
         "cloudmart.cluster",
         "cloudmart.deploy",
+        "cloudmart.drift",
         "cloudmart.errors",
         "cloudmart.finops",
         "cloudmart.preview",

@@ -13,6 +13,8 @@ from cloudmart.drift import fields, report
 from cloudmart.drift.controllers import is_controller
 from cloudmart.drift.fields import ABSENT, Item, Member, Writer
 from cloudmart.drift.look import Drift, Finding, Kind, _shown
+from tests.cluster.test_drift import DAMAGES
+from tests.conftest import ROOT
 
 APP = Item((("name", "app"),))
 OURS = {
@@ -121,3 +123,8 @@ def test_foreign_text_neither_moves_the_cursor_nor_ends_a_table() -> None:
     assert all(
         line.startswith("    ") for line in table.splitlines()[table.splitlines().index("To put it back:") + 2 :]
     )
+
+
+def test_the_page_names_every_damage_that_is_tried() -> None:
+    page = (ROOT / "docs" / "drift.md").read_text()
+    assert [damage.name for damage in DAMAGES if f"- {damage.name}\n" not in page] == []

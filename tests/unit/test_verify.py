@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,14 +18,15 @@ import pytest
 from click.testing import CliRunner
 
 from cloudmart.cli import cli
-from cloudmart.cluster.kubectl import Kubectl
+from cloudmart.cluster.api import Api
+from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.cluster.live import Reference
 from cloudmart.deploy.expected import Expected, Way
 from cloudmart.deploy.up import Target
 from cloudmart.preview.recorder import record
 from cloudmart.preview.render import manifests
 from cloudmart.settings import load
-from cloudmart.verify import report, run
+from cloudmart.verify import report, run, watch
 from cloudmart.verify.amounts import amount, of_pod
 from cloudmart.verify.check import Check, Report, Stage, Status, finding, judged, plain, skipped
 from cloudmart.verify.costs import Told
@@ -276,6 +278,48 @@ def test_amounts_are_read_as_a_cluster_writes_them() -> None:
     spec = {"containers": [{"resources": {"requests": {"cpu": "100m"}}}] * 2}
     assert of_pod(spec)["requests.cpu"] == amount("200m")
     assert plain("x" * 1000).endswith("…")
+
+
+class _Changes:
+    """A watch that tells of a change at once."""
+
+    def __init__(self, *_: object) -> None:
+        self.looked = 0
+
+    def __enter__(self) -> _Changes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def known(self, live: object) -> None:
+        self.looked += 1
+
+    def wait(self, seconds: float, *, settle: float) -> bool:
+        return True
+
+
+def test_waiting_outlives_an_api_server_that_is_away_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [None, healthy()]
+
+    def again(*_: object) -> tuple[State, Told]:
+        answer = answers.pop(0) if answers else None
+        if answer is None:
+            raise KubectlError("GET /version: no answer")
+        return answer, Told(refused="nobody answers")
+
+    monkeypatch.setattr(run, "_again", again)
+    monkeypatch.setattr(watch, "Watch", _Changes)
+    said: list[str] = []
+    broken = without(healthy(), "ConfigMap", "user-service-config")
+    asked = run._Asked("dev", None, None)
+    before = run._report(asked, broken, Told(refused="nobody answers"), 0)
+    assert before.exit_code == 1
+    after = run._wait(asked, Api(Path()), before, broken, said.append, time.monotonic(), 60)
+    assert after.exit_code == 0
+    assert said[1] == "waiting: GET /version: no answer"
+    with pytest.raises(KubectlError, match="no answer"):
+        run._wait(asked, Api(Path()), before, broken, said.append, time.monotonic(), 0.01)
 
 
 def test_a_time_to_wait_needs_its_unit() -> None:
