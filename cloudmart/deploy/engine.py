@@ -39,7 +39,8 @@ _WORDS = {
     "import": "imported",
 }
 _SECONDS_TO_ASK_FOR_THE_INSTALLER = 10.0
-
+#: When a process began is told by another clock than when a file was written; they differ by less than this (seconds).
+_CLOCK_MARGIN = 60.0
 
 # Helm's record of a first installation that never ended. Without it the next run installs again, over what is there.
 _NAME_IN_USE = "cannot re-use a name that is still in use"
@@ -377,7 +378,7 @@ def _is_over(pid: int, since: float) -> bool:
     """
     try:
         process = psutil.Process(pid)
-        return process.status() == psutil.STATUS_ZOMBIE or process.create_time() > since
+        return process.status() == psutil.STATUS_ZOMBIE or process.create_time() > since + _CLOCK_MARGIN
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:
