@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 import pulumi
-import pulumi_kubernetes as kubernetes
 
 from cloudmart.errors import UserError
 from cloudmart.settings import load
 from components.platform import Platform, PlatformArgs
+from components.provider import cluster_provider
 
 # What the engine was given, less what is secret: settings never hold a secret value.
 config = json.loads(os.environ.get("PULUMI_CONFIG", "null"))
@@ -22,16 +22,7 @@ try:
 except UserError as error:
     raise pulumi.RunError(str(error)) from error  # one message instead of a traceback
 
-cluster = kubernetes.Provider(
-    "cluster",
-    context=settings.cluster.context,
-    # A changed ConfigMap keeps its name; the checksum in the pod template rolls the pods that read it.
-    enable_config_map_mutable=True,
-    enable_secret_mutable=True,
-    # A run that was killed has made objects that the state does not know, and `destroy` leaves the namespace: the next
-    # `up` takes them over instead of failing. Fields that somebody else manages still stop it.
-    upsert_existing_objects=True,
-)
+cluster = cluster_provider(settings.cluster.context)
 platform = Platform(settings.project, PlatformArgs(settings=settings), pulumi.ResourceOptions(providers=[cluster]))
 
 for name, value in platform.outputs.items():

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from cloudmart.preview.recorder import record
 from cloudmart.preview.run import preview
 from tests.conftest import ROOT
 
@@ -27,6 +30,16 @@ def test_the_bookshop_is_clean_within_its_budget_and_costs_what_its_page_says() 
     objects = [resource for resource in result.recording.resources if resource.is_kubernetes_object]
     assert f"counts {len(objects)} objects" in text
     assert [standing.state for standing in result.budgets] == ["within"]
+
+
+def test_the_page_builds_one_component_alone_in_python(tmp_path: Path) -> None:
+    code = re.search(r"```python\n(.*?)```", (SHOP / "README.md").read_text(), re.DOTALL)
+    assert code is not None
+    for name in ("Pulumi.yaml", "Pulumi.dev.yaml", "catalog.yaml"):
+        shutil.copy(SHOP / name, tmp_path)
+    (tmp_path / "__main__.py").write_text(code[1])
+    kinds = Counter(resource.kind for resource in record("dev", tmp_path).resources if resource.is_kubernetes_object)
+    assert {"Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget", "ServiceAccount"} <= set(kinds)
 
 
 @pytest.mark.slow

@@ -1,0 +1,19 @@
+"""The provider through which a program talks to its cluster."""
+
+from __future__ import annotations
+
+import pulumi_kubernetes as kubernetes
+
+
+def cluster_provider(context: str | None) -> kubernetes.Provider:
+    """Talks to `context` of the kubeconfig; None is its current one."""
+    return kubernetes.Provider(
+        "cluster",
+        context=context,
+        # A changed ConfigMap keeps its name; the checksum in the pod template rolls the pods that read it.
+        enable_config_map_mutable=True,
+        enable_secret_mutable=True,
+        # A run that was killed has made objects that the state does not know, and `destroy` leaves the namespace: the
+        # next `up` takes them over instead of failing. Fields that somebody else manages still stop it.
+        upsert_existing_objects=True,
+    )
