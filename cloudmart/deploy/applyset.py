@@ -33,6 +33,7 @@ PART_OF = "applyset.kubernetes.io/part-of"
 """The label of an ApplySet's members; its value is `set_id`."""
 _ID = "applyset.kubernetes.io/id"
 _KINDS = "applyset.kubernetes.io/contains-group-kinds"
+_AUTOSCALER = "HorizontalPodAutoscaler.autoscaling"
 #: On the parent in the shop's namespace: the other namespaces that have a set. To look for sets everywhere would take
 #: the right to read every Secret in the cluster.
 _NAMESPACES = "cloudmart/applyset-namespaces"
@@ -143,7 +144,7 @@ def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespac
     for item in objects:
         groups.setdefault(item["metadata"].get("namespace", namespace), []).append(item)
     recorded = _recorded_namespaces(kubectl, namespace, stack)
-    abandoned = _remove_abandoned(kubectl, groups, {*groups, *recorded}, stack)
+    first = _remove_first(kubectl, groups, {*groups, *recorded}, stack)
     tool = Kubectl(path=kubectl.path, kubeconfig=kubectl.kubeconfig, context=kubectl.context, env=_ENABLE)
     removed: list[str] = []
     for space, members in groups.items():
@@ -166,7 +167,7 @@ def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespac
             # Before any of those sets is made, and after those that are gone.
             named = f"{_NAMESPACES}={','.join(sorted(others))}"
             kubectl.run("annotate", "secret", parent_name(stack), f"--namespace={namespace}", "--overwrite", named)
-    return (*abandoned, *removed)
+    return (*first, *removed)
 
 
 def parent_name(stack: str) -> str:
@@ -180,8 +181,11 @@ def _recorded_namespaces(kubectl: Kubectl, namespace: str, stack: str) -> set[st
     return set(named.split(",")) - {""}
 
 
-def _remove_abandoned(kubectl: Kubectl, groups: Collection[str], sets: Iterable[str], stack: str) -> tuple[str, ...]:
-    """Empties the stack's ApplySets in namespaces where nothing is declared any more; kubectl prunes no such set.
+def _remove_first(
+    kubectl: Kubectl, groups: Mapping[str, Collection[Mapping[str, Any]]], sets: Iterable[str], stack: str
+) -> tuple[str, ...]:
+    """What kubectl prunes never, or too late, of the stack's ApplySets: all of one in a namespace where nothing is
+    declared any more, and autoscalers.
 
     `sets` are the namespaces that may have one.
     """
@@ -196,16 +200,32 @@ def _remove_abandoned(kubectl: Kubectl, groups: Collection[str], sets: Iterable[
         kinds = _still_served(kubectl, named)
         if kinds != named:
             kubectl.run("annotate", "secret", name, f"--namespace={space}", "--overwrite", f"{_KINDS}={kinds}")
+        members = f"--selector={PART_OF}={metadata['labels'][_ID]}"
         if space in groups:
+            if _AUTOSCALER in kinds.split(","):
+                removed += _remove_autoscalers(kubectl, space, members, groups[space])
             continue
         if kinds:
-            members = f"--selector={PART_OF}={metadata['labels'][_ID]}"
             output = kubectl.run(
                 "delete", kinds, f"--namespace={space}", members, "--ignore-not-found", "-o", "name", timeout=300
             )
             removed += output.split()
         kubectl.run("delete", "secret", name, f"--namespace={space}", "--ignore-not-found")
     return tuple(removed)
+
+
+def _remove_autoscalers(
+    kubectl: Kubectl, space: str, members: str, declared: Iterable[Mapping[str, Any]]
+) -> Iterable[str]:
+    """Those that are not declared any more: pruned after the rest is applied, one would put back its own minimum of
+    replicas in between, over what is declared from now on."""
+    wanted = {item["metadata"]["name"] for item in declared if item["kind"] == "HorizontalPodAutoscaler"}
+    listed = kubectl.run("get", _AUTOSCALER, f"--namespace={space}", members, "-o", "name").split()
+    gone = [found for found in listed if found.rpartition("/")[2] not in wanted]
+    if gone:
+        # They are gone at once. To wait for it would take the right to watch them.
+        kubectl.run("delete", *gone, f"--namespace={space}", "--ignore-not-found", "--wait=false")
+    return gone
 
 
 def _still_served(kubectl: Kubectl, kinds: str) -> str:
