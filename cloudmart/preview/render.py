@@ -1,6 +1,9 @@
 """Kubernetes manifests out of a recording: for files in a repository (GitOps), and for the apply path.
 
-A rendered folder holds one file an object, ``<namespace or _cluster>/<kind>-<name>.yaml``, the same bytes on every run.
+A rendered folder holds one file an object, ``<namespace or _cluster>/<kind>-<name>.yaml``, the same bytes on every run,
+and ``kustomization.yaml``, which lists them in the order in which they can be made. Argo CD reads that order from
+annotations, which the files alone have (:mod:`cloudmart.preview.waves`).
+
 It holds no Secret: Secrets made by the program have values that are generated or encrypted, and a manifest without them
 would overwrite the real ones. Digests of such values, which roll pods when a password changes, stay out for the same
 reason: whoever knows the value sets them, and it is their field alone. Those Secrets, and Helm releases, which are no
@@ -26,6 +29,7 @@ from typing import Any
 import yaml
 
 from cloudmart.errors import UserError
+from cloudmart.preview import waves
 from cloudmart.preview.recorder import Recorded, Recording, path_text
 from cloudmart.settings.source import contents as contents_of
 from cloudmart.settings.source import parse_json
@@ -33,6 +37,9 @@ from cloudmart.settings.source import parse_json
 MARKER = ".cloudmart-render.json"
 """Its presence says that a folder belongs to ``cloudmart render``."""
 
+KUSTOMIZATION = "kustomization.yaml"
+
+_HEADER = "# By cloudmart render: every file, in the order in which they can be applied.\n"
 _REPLICAS = "spec.replicas"
 
 
@@ -179,7 +186,7 @@ def check(recording: Recording, out: Path) -> Checked:
     try:
         for name, content in sorted(folder.contents.items()):
             file = out / name
-            label = folder.labels.get(name, "what was rendered and left out")
+            label = folder.labels.get(name) or _OF_THE_FOLDER[name]
             if not file.is_file():
                 missing[name] = label
             # Its size first: what anybody committed need not be read whole.
@@ -193,6 +200,9 @@ def check(recording: Recording, out: Path) -> Checked:
         for name in sorted(found - set(folder.labels))
     }
     return Checked(stale, missing, superfluous, len(folder.labels))
+
+
+_OF_THE_FOLDER = {MARKER: "what was rendered and left out", KUSTOMIZATION: "the order of the files"}
 
 
 def _applied(out: Path) -> Iterator[str]:
@@ -243,10 +253,31 @@ def _folder(recording: Recording) -> _Folder:
         raise UserError(f"{twice}: declared twice; one object, one declaration")
 
     digests = {hashlib.sha256(sentinel.encode()).hexdigest() for sentinel in recording.generated}
-    contents = {name: to_yaml(_without(digests, manifest.object)).encode() for name, manifest in written.items()}
+    wave = waves.waves(recording)
+    contents = {}
+    for name, manifest in written.items():
+        item, one = _without(digests, manifest.object), manifest.recorded
+        if added := waves.marks(one, wave[one.urn]):
+            # What the program itself says has the last word.
+            item["metadata"]["annotations"] = added | (item["metadata"].get("annotations") or {})
+        contents[name] = to_yaml(item).encode()
+    contents[KUSTOMIZATION] = _kustomization(
+        sorted(written, key=lambda name: (wave[written[name].recorded.urn], name))
+    ).encode()
     marker = {"stack": recording.stack, "files": sorted(written), "leftOut": left_out}
     contents[MARKER] = (json.dumps(marker, indent=2) + "\n").encode()
     return _Folder(contents, {name: manifest.label for name, manifest in written.items()}, tuple(left_out))
+
+
+def _kustomization(names: Sequence[str]) -> str:
+    return _HEADER + to_yaml(
+        {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": list(names),
+            "sortOptions": {"order": "fifo"},
+        }
+    )
 
 
 def _refuse_ways_out(out: Path, names: Set[str]) -> None:
@@ -255,8 +286,19 @@ def _refuse_ways_out(out: Path, names: Set[str]) -> None:
         folder, file = (out / name).parent, out / name
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise UserError(f"--out {out}: found a link or a file where the folder {folder.name} is; allowed: a folder")
-        if file.is_symlink() or (file.exists() and not file.is_file()):
-            raise UserError(f"--out {out}: found a link or a folder where {name} is; allowed: a plain file")
+        _refuse_no_file(out, file)
+    order = out / KUSTOMIZATION
+    _refuse_no_file(out, order)
+    if order.exists():
+        with order.open("rb") as there:
+            if there.read(len(_HEADER)) != _HEADER.encode():
+                raise UserError(f"--out {out}: found a {KUSTOMIZATION} that no render wrote; allowed: a folder without")
+
+
+def _refuse_no_file(out: Path, file: Path) -> None:
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        name = file.relative_to(out).as_posix()
+        raise UserError(f"--out {out}: found a link or a folder where {name} is; allowed: a plain file")
 
 
 def _without(values: Set[str], data: Mapping[str, Any]) -> dict[str, Any]:

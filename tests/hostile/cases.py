@@ -616,6 +616,7 @@ def _outs() -> Iterator[Case]:
         "object": {mark: marker, "out/r/cloudmart/service-user-service.yaml": Special("link", f"{OUTSIDE}/secret")},
         "new-object": {mark: marker, "out/r/cloudmart/service-user-service.yaml": Special("link", f"{OUTSIDE}/new")},
         "marker": {mark: Special("link", f"{OUTSIDE}/marker.json")},
+        "order": {mark: marker, "out/r/kustomization.yaml": Special("link", f"{OUTSIDE}/new")},
     }
     for name, files in linked.items():
         yield Case(f"out/render-link-{name}", (*render, f"{OUT}/r"), files, ("--out",), True)

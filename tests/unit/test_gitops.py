@@ -374,10 +374,18 @@ def test_what_git_delivers_and_what_the_engine_applies_are_the_same_objects(stac
             annotations = holder.get("metadata", {}).get("annotations", {})
             for name in [name for name, value in annotations.items() if value in digests]:
                 del annotations[name]
+        if not item["metadata"].get("annotations", True):
+            del item["metadata"]["annotations"]
     files = render(recording, tmp_path).files
     rendered = {}
     for name in files:
         item = yaml.safe_load((tmp_path / name).read_text())
+        # For Argo CD alone: the engine knows the order from the program itself.
+        annotations = item["metadata"].get("annotations", {})
+        for mark in ("sync-wave", "sync-options"):
+            annotations.pop(f"argocd.argoproj.io/{mark}", None)
+        if not item["metadata"].get("annotations", True):
+            del item["metadata"]["annotations"]
         rendered[item["apiVersion"], item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]] = item
     assert len(rendered) == len(files) > 50
     assert rendered == applied

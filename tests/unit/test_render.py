@@ -12,7 +12,7 @@ import yaml
 
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import SECRET, PropertyPath, Recorded, Recording
-from cloudmart.preview.render import MARKER, check, manifests, render, substitute, to_yaml
+from cloudmart.preview.render import KUSTOMIZATION, MARKER, check, manifests, render, substitute, to_yaml
 
 SENTINEL = "cloudmart-generated.db.01234567.result."
 
@@ -50,7 +50,8 @@ def test_one_file_an_object_by_namespace_and_kind_with_the_same_bytes_every_time
     assert result.files == ("_cluster/namespace-shop.yaml", "shop/configmap-web.yaml")
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
     assert (tmp_path / "a/shop/configmap-web.yaml").read_bytes() == (
-        b"apiVersion: v1\ndata:\n  A: x\n  B: '1'\nkind: ConfigMap\nmetadata:\n  name: web\n  namespace: shop\n"
+        b"apiVersion: v1\ndata:\n  A: x\n  B: '1'\nkind: ConfigMap\nmetadata:\n"
+        b"  annotations:\n    argocd.argoproj.io/sync-wave: '10'\n  name: web\n  namespace: shop\n"
     )
 
 
@@ -102,7 +103,7 @@ def test_the_next_render_removes_what_is_no_longer_made_and_nothing_else(tmp_pat
     (tmp_path / "shop/own.yaml").write_text("mine")
     result = render(recording(NAMESPACE), tmp_path)
     assert result.removed == ("shop/configmap-web.yaml",)
-    assert set(tree(tmp_path)) == {MARKER, "README.md", "shop/own.yaml", "_cluster/namespace-shop.yaml"}
+    assert set(tree(tmp_path)) == {MARKER, KUSTOMIZATION, "README.md", "shop/own.yaml", "_cluster/namespace-shop.yaml"}
 
 
 def test_a_folder_with_files_of_others_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
@@ -130,9 +131,9 @@ def test_no_name_leads_out_of_the_folder_or_onto_another_file(tmp_path: Path, na
     assert len(result.files) == 2
     assert all((out / file).resolve().is_relative_to(out.resolve()) for file in result.files)
     assert all(file.count("/") == 1 for file in result.files)
-    assert set(tree(tmp_path)) == {f"out/{file}" for file in (*result.files, MARKER)}
+    assert set(tree(tmp_path)) == {f"out/{file}" for file in (*result.files, MARKER, KUSTOMIZATION)}
     render(recording(), out)  # names that were made safe are accepted back
-    assert set(tree(out)) == {MARKER}
+    assert set(tree(out)) == {MARKER, KUSTOMIZATION}
 
 
 def test_the_same_kind_and_name_in_two_api_groups_are_two_files(tmp_path: Path) -> None:
@@ -179,7 +180,11 @@ def test_a_check_names_what_is_stale_missing_and_superfluous_and_writes_nothing(
     before = tree(tmp_path / "shop")
     changed = recorded("ConfigMap", "web", inputs={"data": {"A": "x", "B": "2"}})
     found = check(recording(changed, recorded("Service", "web")), tmp_path)
-    assert found.stale == {MARKER: "what was rendered and left out", "shop/configmap-web.yaml": "ConfigMap shop/web"}
+    assert found.stale == {
+        MARKER: "what was rendered and left out",
+        KUSTOMIZATION: "the order of the files",
+        "shop/configmap-web.yaml": "ConfigMap shop/web",
+    }
     assert found.missing == {"shop/service-web.yaml": "Service shop/web"}
     assert found.superfluous == {
         "_cluster/namespace-shop.yaml": "no longer made",
@@ -199,7 +204,7 @@ def test_a_check_sees_a_change_of_one_byte_that_leaves_the_size(tmp_path: Path) 
 
 def test_a_check_of_a_folder_that_is_not_there_misses_everything_and_makes_none(tmp_path: Path) -> None:
     found = check(recording(CONFIG), tmp_path / "new")
-    assert set(found.missing) == {MARKER, "shop/configmap-web.yaml"}
+    assert set(found.missing) == {MARKER, KUSTOMIZATION, "shop/configmap-web.yaml"}
     assert not (tmp_path / "new").exists()
 
 
@@ -209,3 +214,23 @@ def test_a_check_follows_no_link_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "out/shop").symlink_to(tmp_path / "moved")
     with pytest.raises(UserError, match="found a link or a file where the folder shop is"):
         check(recording(CONFIG), tmp_path / "out")
+
+
+def test_a_kustomization_of_somebody_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    render(recording(CONFIG), tmp_path)
+    (tmp_path / KUSTOMIZATION).write_text("resources: [mine.yaml]\n")
+    for act in (render, check):
+        with pytest.raises(UserError, match=r"found a kustomization\.yaml that no render wrote"):
+            act(recording(CONFIG), tmp_path)
+    assert (tmp_path / KUSTOMIZATION).read_text() == "resources: [mine.yaml]\n"
+
+
+def test_a_folder_may_be_a_link_and_its_kustomization_may_not(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    render(recording(CONFIG), tmp_path / "link")
+    (tmp_path / "outside").write_bytes((tmp_path / "real" / KUSTOMIZATION).read_bytes())
+    (tmp_path / "real" / KUSTOMIZATION).unlink()
+    (tmp_path / "real" / KUSTOMIZATION).symlink_to("../outside")
+    with pytest.raises(UserError, match=r"found a link or a folder where kustomization\.yaml is"):
+        render(recording(CONFIG), tmp_path / "link")
