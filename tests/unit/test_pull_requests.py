@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import click
 import pytest
@@ -34,19 +35,50 @@ def test_zizmor_finds_nothing_unsafe_in_the_workflows() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def shell_scripts() -> Iterator[tuple[str, str]]:
+    """Name and text of every script that a forge runs; actionlint finds those within GitHub's workflows."""
+    for file in sorted((ROOT / ".ci").iterdir()):
+        if "bash" in file.read_text().splitlines()[0]:
+            yield file.name, file.read_text()
+    for name, job in yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text()).items():
+        for key in ("before_script", "script"):
+            if isinstance(job, dict) and key in job:
+                # As GitLab's runner starts them.
+                yield f"{name}.{key}", "\n".join(["#!/usr/bin/env bash", "set -eo pipefail", *job[key]])
+
+
+def shellcheck(text: str) -> str:
+    """What shellcheck has to say of a script; nothing for a good one."""
+    command: list[str | Path] = [Path(sys.executable).parent / "shellcheck", "--norc", "--format=gcc", "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_shellcheck_finds_nothing_wrong_in_the_scripts_and_something_in_a_broken_one() -> None:
+    found = dict(shell_scripts())
+    assert {"preview", "deliver", "run", "audit", "preview.script", "nightly.script", "propose.script"} <= set(found)
+    assert {name: said for name, text in found.items() if (said := shellcheck(text))} == {}
+    quoted = '"$base:./Pulumi.$stack.yaml"'
+    assert quoted in found["preview"]
+    assert "SC2086" in shellcheck(found["preview"].replace(quoted, quoted.strip('"')))
+
+
 @pytest.mark.slow
 def test_actionlint_finds_nothing_wrong_in_the_workflows_and_something_in_a_broken_one(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.yaml"
-    broken.write_text(WORKFLOWS[0].read_text().replace("runs-on: ", "runs-on: ${{ matrix.nothing }}-"))
+    text = (ROOT / ".github/workflows/nightly.yaml").read_text()
+    broken = tmp_path / "broken.yaml", tmp_path / "broken-script.yaml"
+    broken[0].write_text(text.replace("runs-on: ", "runs-on: ${{ matrix.nothing }}-"))
+    broken[1].write_text(text.replace('mkdir "$RUNNER_TEMP/rightsize"', "mkdir $RUNNER_TEMP/rightsize"))
 
     def lint(*files: Path) -> subprocess.CompletedProcess[str]:
-        # Without the programs that it would find on some machines and not on others. Go keeps what it has built.
+        # With the programs of the lock, not with what it would find on some machines. Go keeps what it has built.
         command: list[str | Path] = [
             toolchain.find_go(),
             "tool",
             "actionlint",
             "-no-color",
-            "-shellcheck=",
+            f"-shellcheck={Path(sys.executable).parent / 'shellcheck'}",
             "-pyflakes=",
             *files,
         ]
@@ -56,9 +88,10 @@ def test_actionlint_finds_nothing_wrong_in_the_workflows_and_something_in_a_brok
     assert len(WORKFLOWS) > 4
     done = lint(*WORKFLOWS)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
-    found = lint(broken)
+    found = lint(*broken)
     assert found.returncode == 1
     assert 'property "nothing" is not defined' in found.stdout
+    assert "SC2086" in found.stdout
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
@@ -173,12 +206,24 @@ def test_a_note_is_posted_once_then_updated_and_those_of_others_are_left_alone(g
     assert [note["body"] for note in gitlab.notes] == [f"{MARKER}\nof somebody else", f"{MARKER}\nsecond"]
 
 
+def git(folder: Path, *args: str) -> str:
+    known = ("-c", "user.name=t", "-c", "user.email=t@example.com")
+    done = subprocess.run(["git", "-C", folder, *known, *args], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.strip()
+
+
+def checked_out(folder: Path) -> Path:
+    """A clone of the project as it is committed, but for the scripts under test."""
+    subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True, timeout=60)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    for script in ("preview", "deliver"):
+        shutil.copy(ROOT / ".ci" / script, folder / ".ci" / script)
+    return folder
+
+
 @pytest.mark.slow
 def test_the_preview_of_a_forge_compares_every_stack_with_the_base_also_a_new_one(tmp_path: Path) -> None:
-    clone, out = tmp_path / "clone", tmp_path / "out"
-    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True, timeout=60)
-    (clone / ".venv").symlink_to(ROOT / ".venv")
-    shutil.copy(ROOT / ".ci/preview", clone / ".ci/preview")
+    clone, out = checked_out(tmp_path / "clone"), tmp_path / "out"
     shutil.copy(clone / "Pulumi.dev.yaml", clone / "Pulumi.fresh.yaml")
     done = subprocess.run([clone / ".ci/preview", "HEAD", out], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
@@ -190,45 +235,123 @@ def test_the_preview_of_a_forge_compares_every_stack_with_the_base_also_a_new_on
     assert len(comment.encode()) <= 65_536
 
 
-def git(folder: Path, *args: str) -> str:
-    known = ("-c", "user.name=t", "-c", "user.email=t@example.com")
-    done = subprocess.run(["git", "-C", folder, *known, *args], capture_output=True, text=True, timeout=60, check=True)
-    return done.stdout.strip()
+def one(root: ElementTree.Element, name: str) -> ElementTree.Element:
+    """The test case of that name."""
+    (found,) = (case for case in root.iter("testcase") if case.get("name") == name)
+    return found
+
+
+@pytest.mark.slow
+def test_a_change_that_breaks_a_rule_is_on_the_pull_request_with_its_line_its_edges_and_its_price(
+    tmp_path: Path,
+) -> None:
+    clone, out = checked_out(tmp_path / "clone"), tmp_path / "out"
+    file = clone / "catalog.yaml"
+    text, needs = file.read_text(), "needs: [redis]"
+    for before, after in (
+        # An image of a registry that prod does not allow, another edge, and more CPU.
+        (needs, 'needs: [redis, user-service]\n    image: {repository: quay.io/elsewhere/web, tag: "1.2.3"}'),
+        ("requests: {cpu: 150m, memory: 256Mi}", "requests: {cpu: 300m, memory: 256Mi}"),
+    ):
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    file.write_text(text)
+    line = 1 + text[: text.index("    image: {repository: quay.io")].count("\n")
+    git(clone, "commit", "--quiet", "--all", "--message", "a change")
+    done = subprocess.run([clone / ".ci/preview", "HEAD~1", out], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["stack dev: exit status 0", "stack prod: exit status 1"]
+
+    comment = (out / "comment.md").read_text()
+    assert comment.startswith(MARKER)
+    dev, prod = comment.split("## Preview of stack ")[1:]
+    assert "🟢 **passes**" in dev
+    assert "🔴 **refused** | 1 of the policy" in prod
+    assert f"| ❌ error | image-registries | catalog.yaml:{line}: services.product-service.image |" in prod
+    for part in (dev, prod):
+        assert re.search(r"\| Change a month \| 🔴 \*\*\+\d+\.\d\d\*\* \|", part)
+        assert re.search(r"\n\| CC-2001 \| [\d.]+ \| [\d.]+ \| \+[\d.]+ \|\n", part)
+        assert "| product-service → user-service | edge | added |" in part
+        assert "n0 -->|added| n1" in part.split("```mermaid")[1].split("```")[0]
+        folded = part[part.index("<details><summary>Changed objects: ") :]
+        assert "NetworkPolicy cloudmart/user-service" in folded
+        assert "NetworkPolicy cloudmart/user-service" not in part.replace(folded, "")
+
+    (result,) = json.loads((out / "prod.sarif").read_text())["runs"][0]["results"]
+    place = result["locations"][0]["physicalLocation"]
+    assert (result["ruleId"], result["level"]) == ("image-registries", "error")
+    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("catalog.yaml", line)
+    assert not any(r["level"] == "error" for r in json.loads((out / "dev.sarif").read_text())["runs"][0]["results"])
+
+    suites = ElementTree.parse(out / "prod.xml").getroot()  # noqa: S314 - of our own making
+    assert (suites.get("failures"), suites.get("errors")) == ("1", "0")
+    assert one(suites, "image-registries").find("failure") is not None
+    assert one(suites, "image-registries").get("line") == str(line)
+    assert one(suites, "memory-limits").find("failure") is None
+    assert json.loads((out / "prod.json").read_text())["delta"]["changes"]
+    assert "quay.io/elsewhere/web" in (out / "prod.html").read_text()
+
+
+class Delivery:
+    """A clone whose delivery repository is a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clone, self.bare = checked_out(folder / "clone"), folder / "delivery.git"
+        subprocess.run(["git", "init", "--quiet", "--bare", self.bare], check=True, timeout=60)
+        self._given = os.environ | {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"url.{self.bare}.insteadOf",
+            "GIT_CONFIG_VALUE_0": "https://git.example.com/cloudmart/delivery.git",
+            "CLOUDMART_DELIVERY_TOKEN": "hunter2",
+        }
+
+    def deliver(self) -> subprocess.CompletedProcess[str]:
+        command = [self.clone / ".ci/deliver"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, env=self._given)
+
+    def change(self) -> str:
+        """Commits another version of the image, and returns the commit."""
+        file = self.clone / "catalog.yaml"
+        assert "1.30.4-alpine-slim" in file.read_text()
+        file.write_text(file.read_text().replace("1.30.4-alpine-slim", "1.30.5-alpine-slim"))
+        git(self.clone, "commit", "--quiet", "--all", "--message", "newer")
+        return git(self.clone, "rev-parse", "HEAD")
+
+    def log(self, form: str) -> list[str]:
+        """What was delivered, the latest first."""
+        return git(self.bare, "log", f"--format={form}", "main").splitlines()
+
+    def somebody_pushes_before(self, times: int) -> None:
+        """Somebody else's commit arrives while each of the next pushes is under way."""
+        hook = self.bare / "hooks/pre-receive"
+        hook.write_text(f"""#!/bin/sh
+unset GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
+printf x >> pushes
+[ "$(wc -c < pushes)" -le {times} ] || exit 0
+export GIT_AUTHOR_NAME=e GIT_AUTHOR_EMAIL=e@example.com GIT_COMMITTER_NAME=e GIT_COMMITTER_EMAIL=e@example.com
+git update-ref refs/heads/main "$(git commit-tree -p main -m elsewhere "main^{{tree}}")"
+""")
+        hook.chmod(0o755)
 
 
 @pytest.mark.slow
 def test_what_is_merged_is_delivered_once_and_nothing_older_after_it(tmp_path: Path) -> None:
-    clone, bare = tmp_path / "clone", tmp_path / "delivery.git"
-    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True, timeout=60)
-    subprocess.run(["git", "init", "--quiet", "--bare", bare], check=True, timeout=60)
-    (clone / ".venv").symlink_to(ROOT / ".venv")
-    shutil.copy(ROOT / ".ci/deliver", clone / ".ci/deliver")
-    given = os.environ | {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"url.{bare}.insteadOf",
-        "GIT_CONFIG_VALUE_0": "https://git.example.com/cloudmart/delivery.git",
-        "CLOUDMART_DELIVERY_TOKEN": "hunter2",
-    }
-
-    def deliver() -> subprocess.CompletedProcess[str]:
-        return subprocess.run([clone / ".ci/deliver"], capture_output=True, text=True, timeout=240, env=given)
-
+    delivery = Delivery(tmp_path)
+    clone, bare, deliver = delivery.clone, delivery.bare, delivery.deliver
     first = deliver()
     assert (first.returncode, first.stderr.splitlines()[-1]) == (0, "stack prod: delivered"), first.stderr
     # Only the stack with GitOps on, in the folder that its Application reads.
     assert {name.rsplit("/")[1] for name in git(bare, "ls-tree", "-r", "--name-only", "main").splitlines()} == {"prod"}
-    assert "stacks/prod/_cluster/namespace-cloudmart.yaml" in git(bare, "ls-tree", "-r", "--name-only", "main")
+    assert {"stacks/prod/kustomization.yaml", "stacks/prod/_cluster/namespace-cloudmart.yaml"} < set(
+        git(bare, "ls-tree", "-r", "--name-only", "main").splitlines()
+    )
     assert deliver().stderr.splitlines()[-1] == "stack prod: nothing to deliver"
     assert git(bare, "rev-list", "--count", "main") == "1"
 
     old = git(clone, "rev-parse", "HEAD")
-    catalog = (clone / "catalog.yaml").read_text()
-    assert "1.30.4-alpine-slim" in catalog
-    (clone / "catalog.yaml").write_text(catalog.replace("1.30.4-alpine-slim", "1.30.5-alpine-slim"))
-    git(clone, "commit", "--quiet", "--all", "--message", "newer")
-    new = git(clone, "rev-parse", "HEAD")
+    new = delivery.change()
     assert deliver().stderr.splitlines()[-1] == "stack prod: delivered"
-    assert git(bare, "log", "-1", "--format=%(trailers:key=Source,valueonly)", "main") == new
+    assert delivery.log("%(trailers:key=Source,valueonly)")[0] == new
     git(clone, "checkout", "--quiet", old)
     assert deliver().stderr.splitlines()[-1] == "stack prod: a newer commit was delivered already"
     assert git(bare, "rev-list", "--count", "main") == "2"
@@ -238,3 +361,33 @@ def test_what_is_merged_is_delivered_once_and_nothing_older_after_it(tmp_path: P
     refused = deliver()
     assert refused.returncode == 2
     assert "branch main holds the program" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_delivery_on_which_somebody_else_pushed_goes_on_top_of_theirs(tmp_path: Path) -> None:
+    delivery = Delivery(tmp_path)
+    assert delivery.deliver().returncode == 0
+    new = delivery.change()
+    delivery.somebody_pushes_before(2)
+    done = delivery.deliver()
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("stack prod:")]
+    assert said == [
+        "stack prod: attempt 1 was not taken",
+        "stack prod: attempt 2 was not taken",
+        "stack prod: delivered",
+    ]
+    assert delivery.log("%s") == ["Stack prod", "elsewhere", "elsewhere", "Stack prod"]
+    assert delivery.log("%(trailers:key=Source,valueonly)")[0] == new
+
+
+@pytest.mark.slow
+def test_a_delivery_that_is_never_taken_is_an_error_and_forces_nothing(tmp_path: Path) -> None:
+    delivery = Delivery(tmp_path)
+    assert delivery.deliver().returncode == 0
+    delivery.change()
+    delivery.somebody_pushes_before(9)
+    done = delivery.deliver()
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "stack prod: attempt 3 was not taken"
+    assert delivery.log("%s") == ["elsewhere"] * 3 + ["Stack prod"]
