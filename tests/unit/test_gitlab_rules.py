@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,32 @@ def holds(condition: str, variables: Mapping[str, str]) -> bool:
     return all(term(" ".join(part.split())) for part in condition.split("&&"))
 
 
-def when(rules: list[dict[str, str]], variables: Mapping[str, str]) -> str:
-    """The first rule that holds says when; none means never."""
+def when(rules: list[dict[str, Any]], variables: Mapping[str, str]) -> str:
+    """The first rule that holds says when; none means never. The variable `changed` is the file that changed."""
     for rule in rules:
-        assert set(rule) <= {"if", "when", "allow_failure"}
-        if holds(rule["if"], variables):
-            return rule.get("when", "on_success")
+        assert set(rule) <= {"if", "when", "allow_failure", "changes"}
+        if holds(rule["if"], variables) and changed(rule.get("changes"), variables.get("changed", "catalog.yaml")):
+            return str(rule.get("when", "on_success"))
     return "never"
+
+
+def changed(globs: list[str] | None, file: str) -> bool:
+    """GitLab's globs are Ruby's: `{a,b}` is either, `**/` any folders or none, `*` no slash."""
+    if globs is None:
+        return True
+    alternatives = [one for glob in globs for one in _alternatives(glob)]
+    return any(re.fullmatch(_pattern(one), file) for one in alternatives)
+
+
+def _alternatives(glob: str) -> list[str]:
+    head, opened, rest = glob.partition("{")
+    inner, _, tail = rest.partition("}")
+    return [head + one + tail for one in inner.split(",")] if opened else [glob]
+
+
+def _pattern(glob: str) -> str:
+    parts = re.split(r"(\*\*/|\*)", glob)
+    return "".join({"**/": "(?:[^/]+/)*", "*": "[^/]*"}.get(part) or re.escape(part) for part in parts)
 
 
 def jobs(variables: Mapping[str, str]) -> dict[str, str]:
@@ -89,6 +109,18 @@ def test_with_everything_switched_on_each_event_runs_its_own_jobs_and_a_fork_non
 def test_as_it_comes_only_the_preview_of_a_merge_request_runs(event: dict[str, str]) -> None:
     expected = {"preview": "on_success"} if "CI_MERGE_REQUEST_SOURCE_PROJECT_ID" in event else {}
     assert jobs(event) == expected
+
+
+def tracked() -> list[str]:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.splitlines()
+
+
+def test_a_change_of_anything_but_the_shops_own_files_is_tested() -> None:
+    for file in set(tracked()) - {"LICENSE"}:
+        shop = file == "catalog.yaml" or re.fullmatch(r"Pulumi\.\w+\.yaml", file) is not None
+        assert ("check" in jobs(MERGE_REQUEST | {"changed": file})) is not shop, file
+        assert "check" not in jobs(MERGED | {"changed": file})
 
 
 @pytest.mark.parametrize("switch", SWITCHES)
