@@ -60,12 +60,11 @@ bench: setup ## measure; writes docs/performance.md and docs/rightsizing-measure
 	@$(BIN)/python -m benchmarks.costs
 	@$(BIN)/python benchmarks/rightsizing.py
 
-# No address of an index gets into a lock, so that it installs from every mirror.
+# No address of an index gets into a lock, so that it installs from every mirror. Renovate runs the command at its top.
+COMPILE := $(BIN)/uv pip compile -q --upgrade --universal --python-version=3.11 --generate-hashes
 lock: setup ## pin the dependencies anew, from pyproject.toml
-	@$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header pyproject.toml -o requirements.txt
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	@$(COMPILE) --output-file=requirements.txt pyproject.toml
+	@$(COMPILE) --extra=dev --output-file=requirements-dev.txt pyproject.toml
 
 # Without serial number and time stamp: the same lock makes the same file.
 sbom: setup ## the bill of materials of what CloudMart runs with, as CycloneDX, in OUT (.local/sbom.json)
