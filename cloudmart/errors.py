@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 # Control characters, halves of surrogate pairs, separators that some readers break lines at, and what turns the
 # direction of the text around it.
@@ -19,6 +20,14 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'web'?)``, to follow a word that is none of the `known` ones; empty where none is like it."""
+    import difflib  # only mistakes need it
+
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def printable(text: str) -> str:

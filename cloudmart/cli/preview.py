@@ -11,7 +11,7 @@ import click
 
 from cloudmart.cli._options import DEBUG, ROOT, STACK, formats, out_file
 from cloudmart.cli._output import print_or_write, say, traceback
-from cloudmart.errors import UserError, printable
+from cloudmart.errors import UserError, meant, printable
 
 if TYPE_CHECKING:
     from cloudmart.preview.cache import Answer
@@ -131,7 +131,7 @@ def _print(answer: Answer, wanted: Sequence[tuple[str, Path | None]]) -> NoRetur
 def _also(text: str) -> tuple[str, Path]:
     name, separator, file = text.partition("=")
     if name not in FORMATS or not separator or not file:
-        raise UserError(f"--also: found {text!r}; allowed: FORMAT=FILE, of {', '.join(FORMATS)}")
+        raise UserError(f"--also: found {text!r}{meant(name, FORMATS)}; allowed: FORMAT=FILE, of {', '.join(FORMATS)}")
     return name, Path(file)
 
 

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
-from cloudmart.errors import UserError
+from cloudmart.errors import UserError, meant
 from cloudmart.settings import Bytes, Cpu, Model, Settings
 from cloudmart.settings.base import Count, FrozenMapping, ServiceName
 from cloudmart.settings.service import Traffic
@@ -379,6 +379,12 @@ class Driver:
         )
 
     def _require_pods(self) -> None:
+        known = [*self.settings.services, *self.settings.stores]
+        for name in self.profile.services:
+            if name not in known:
+                raise UserError(
+                    f"profile: services: found {shown(name)}{meant(name, known)}; allowed: {', '.join(known)}"
+                )
         found = {pod.service for pod in self._pods()}
         if missing := [name for name in self.profile.services if name not in found]:
             raise UserError(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from cloudmart.errors import UserError
+from cloudmart.errors import UserError, meant
 from cloudmart.finops.allocation.answer import UNALLOCATED, UNMOUNTED, Allocation
 from cloudmart.finops.allocation.client import Client, Query, sanitized
 from cloudmart.finops.allocation.windows import Window
@@ -245,7 +245,7 @@ def grouping(by: str, payers: Payers | None = None) -> Callable[[Mapping[str, st
         return lambda values: cost_center_of(values, payers)
     if by.startswith("label:") and len(by) > len("label:"):
         return lambda values: _labelled(values[sanitized(by)], values)
-    raise UserError(f"by: found {by!r}; allowed: {', '.join(DIMENSIONS)}, label:<name>")
+    raise UserError(f"by: found {by!r}{meant(by, DIMENSIONS)}; allowed: {', '.join(DIMENSIONS)}, label:<name>")
 
 
 def service_of(values: Mapping[str, str]) -> str:

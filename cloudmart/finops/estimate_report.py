@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from cloudmart.errors import UserError
+from cloudmart.errors import UserError, meant
 from cloudmart.finops.estimate import DIMENSIONS, Estimate, Line, Range
 from cloudmart.finops.overhead import RULES, Share
 from cloudmart.finops.prices import HOURS_PER_MONTH, PriceBook, as_data
@@ -80,9 +79,8 @@ def explain(estimate: Estimate, name: str) -> tuple[str, list[Line]]:
         if lines := [line for line in estimate.lines if key(line) == name]:
             return kind, lines
     known = sorted({key(line) for line in estimate.lines for key in kinds.values()})
-    close = difflib.get_close_matches(name, known, 1)
-    meant = f" (did you mean {close[0]!r}?)" if close else ""
-    raise UserError(f"--explain: found {name!r}{meant}; allowed: {', '.join(known) or 'nothing, it costs nothing'}")
+    allowed = ", ".join(known) or "nothing, it costs nothing"
+    raise UserError(f"--explain: found {name!r}{meant(name, known)}; allowed: {allowed}")
 
 
 def explanation(estimate: Estimate, name: str) -> str:

@@ -32,8 +32,8 @@ from pulumi_policy import (
     proxy,
 )
 
-from cloudmart.errors import UserError
-from cloudmart.settings.rules import entry_problems, meant
+from cloudmart.errors import UserError, meant
+from cloudmart.settings.rules import entry_problems
 from cloudmart.settings.source import contents, parse_json
 
 PACK = Path(__file__).resolve().parents[2] / "policy"
@@ -213,6 +213,7 @@ def _problems(config: Mapping[str, Any], rules: Sequence[Policy], source: str) -
     schemas = {rule.name: rule.config_schema.properties if rule.config_schema else {} for rule in rules}
     for name, value in config.items():
         if name != "all" and name not in schemas:
-            yield f"{source}: {name}: no such rule; {meant(name, ['all', *schemas])}"
+            known = ["all", *schemas]
+            yield f"{source}: {name}: no such rule{meant(name, known)}; allowed: {', '.join(known)}"
         else:
             yield from entry_problems(name, value, schemas.get(name, {}), source)

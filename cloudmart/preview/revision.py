@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from cloudmart.errors import UserError
+from cloudmart.errors import UserError, meant
 from cloudmart.preview.recorder import Recording, record
 from cloudmart.settings import stack_file, stacks
 
@@ -87,10 +87,10 @@ def recording(ref: str, stack: str, root: Path) -> Iterator[Callable[[], tuple[R
     """
     with checked_out(ref, root) as revision:
         if not (revision.root / stack_file(stack)).is_file():
-            known = ", ".join(stacks(revision.root)) or "none"
+            known = stacks(revision.root)
             raise UserError(
-                f"--base {ref}: found no stack {stack!r} in {revision.title}; allowed: a revision that has it. Stacks "
-                f"there: {known}"
+                f"--base {ref}: found no stack {stack!r}{meant(stack, known)} in {revision.title}; allowed: a revision "
+                f"that has it. Stacks there: {', '.join(known) or 'none'}"
             )
         # Spawned, not forked: the SDK's threads do not survive a fork. Started by hand, not by a pool, whose threads
         # would look up our modules while recording this project has put others in their place.

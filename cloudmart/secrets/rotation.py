@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudmart.errors import UserError
+from cloudmart.errors import UserError, meant
 from cloudmart.preview.recorder import Recording, record
 from cloudmart.secrets.inventory import Secret, Source, inventory
 from cloudmart.settings import Settings, edit, load, stack_file
@@ -50,8 +50,9 @@ def plan(stack: str, root: Path, name: str) -> Plan:
     """
     settings = load(stack, root)
     if name not in settings.passwords:
-        allowed = ", ".join(settings.passwords) or "none"
-        raise UserError(f"stack {stack}: found no password {name!r}; allowed: {allowed}")
+        known = settings.passwords
+        allowed = ", ".join(known) or "none"
+        raise UserError(f"stack {stack}: found no password {name!r}{meant(name, known)}; allowed: {allowed}")
     return _planned(record(stack, root), settings, name)
 
 

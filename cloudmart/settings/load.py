@@ -6,7 +6,6 @@ A stack's file overrides the catalog by deep merge: mappings are merged key by k
 
 from __future__ import annotations
 
-import difflib
 import functools
 import itertools
 import json
@@ -18,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from cloudmart.errors import UserError
+from cloudmart.errors import UserError, meant
 from cloudmart.settings.data import StoreMode
 from cloudmart.settings.model import Declaration, Settings
 from cloudmart.settings.prices import WHOLE_STACK
@@ -130,8 +129,10 @@ def _stack_config(
     name = stack_file(stack)
     path = root / name
     if not path.is_file() and not engine_config:
-        known = ", ".join(stacks(root)) or "none"
-        raise UserError(f"{name}: no such file; stacks that have one: {known}")
+        known = stacks(root)
+        raise UserError(
+            f"{name}: no such file{meant(stack, known)}; stacks that have one: {', '.join(known) or 'none'}"
+        )
     document = read(path, name) if path.is_file() else Document(name, {}, {})
     config: dict[str, Any] = {}
     files: dict[Path_, Origin] = {}
@@ -189,7 +190,7 @@ def _secret_within(value: Any, path: Path_) -> Path_ | None:
 def _known_key(key: str, where: str) -> None:
     allowed = [field.alias or name for name, field in Declaration.model_fields.items()]
     if key not in allowed:
-        raise UserError(f"{where}: found an unknown key{_meant(key, allowed)}; allowed: {', '.join(allowed)}")
+        raise UserError(f"{where}: found an unknown key{meant(key, allowed)}; allowed: {', '.join(allowed)}")
 
 
 def _engine_value(text: str) -> Any:
@@ -242,11 +243,6 @@ def _where(path: Path_, origins: Mapping[Path_, Origin], otherwise: str = CATALO
     return f"{otherwise}: {dotted(path)}"
 
 
-def _meant(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
-
-
 def _unknown_services(known: Any, changed: Any, files: Mapping[Path_, Origin]) -> Iterable[str]:
     # Else a misspelt name would be a new service that lacks nearly everything.
     if not isinstance(known, dict) or not isinstance(changed, dict):
@@ -257,7 +253,7 @@ def _unknown_services(known: Any, changed: Any, files: Mapping[Path_, Origin]) -
         if name not in known and isinstance(part, dict) and "description" not in part:
             where = _where(("services", name), files, "Pulumi config")
             allowed = ", ".join([*names, "or a whole new one"])
-            yield f"{where}: found an unknown service{_meant(name, names)}; allowed: {allowed}"
+            yield f"{where}: found an unknown service{meant(name, names)}; allowed: {allowed}"
 
 
 def _first(lines: Iterable[str], count: int) -> Iterable[str]:
@@ -277,7 +273,7 @@ def _explained(error: ValidationError, origins: Mapping[Path_, Origin], tree: Ma
         kind, context = problem["type"], problem.get("ctx", {})
         if kind == "extra_forbidden":
             allowed = _fields_at(path[:-1])
-            yield f"{where}: found an unknown key{_meant(str(path[-1]), allowed)}; allowed: {', '.join(allowed)}"
+            yield f"{where}: found an unknown key{meant(str(path[-1]), allowed)}; allowed: {', '.join(allowed)}"
         elif kind == "missing":
             yield f"{where}: found nothing; allowed: this key is required"
         elif kind == "value_error":
@@ -290,7 +286,10 @@ def _explained(error: ValidationError, origins: Mapping[Path_, Origin], tree: Ma
             yield f"{where}: found {shown(found)}; allowed: text that matches {context['pattern']}"
         else:
             message = problem["msg"].removeprefix("Input should be ").replace("Input should ", "")
-            yield f"{where}: found {shown(found)}; allowed: {message[:1].lower() + message[1:]}"
+            # Of a few words, as pydantic lists them.
+            words = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+            close = meant(found, words) if isinstance(found, str) else ""
+            yield f"{where}: found {shown(found)}{close}; allowed: {message[:1].lower() + message[1:]}"
 
 
 def _exists(tree: Any, path: Path_) -> bool:
@@ -363,7 +362,7 @@ def _cost_centers(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterab
     for path, code in walk(settings, ()):
         if code not in settings.cost_centers:
             yield (
-                f"{_where(path, origins)}: found {shown(code)}{_meant(code, codes)}; allowed, from costCenters: "
+                f"{_where(path, origins)}: found {shown(code)}{meant(code, codes)}; allowed, from costCenters: "
                 f"{', '.join(codes) or 'none'}"
             )
 
@@ -389,7 +388,7 @@ def _money(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]
         for name in names:
             if name not in allowed:
                 where = _where((*path, name), origins)
-                yield f"{where}: found {shown(name)}{_meant(name, allowed)}; allowed: {', '.join(allowed)}"
+                yield f"{where}: found {shown(name)}{meant(name, allowed)}; allowed: {', '.join(allowed)}"
 
 
 def _rotations(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
@@ -398,7 +397,7 @@ def _rotations(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[
     for name in settings.secrets.rotations:
         if name not in known:
             yield (
-                f"{_where(('secrets', 'rotations', name), origins)}: found {shown(name)}{_meant(name, known)}; "
+                f"{_where(('secrets', 'rotations', name), origins)}: found {shown(name)}{meant(name, known)}; "
                 f"allowed, of the passwords that are generated: {', '.join(known) or 'none'}"
             )
 
@@ -420,7 +419,7 @@ def _edges(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]
             if target not in targets:
                 yield (
                     f"{_where(('services', name, 'needs', index), origins)}: found {shown(target)}"
-                    f"{_meant(target, targets)}; allowed: {', '.join(t for t in targets if t != name)}"
+                    f"{meant(target, targets)}; allowed: {', '.join(t for t in targets if t != name)}"
                 )
     if cycle := _cycle({name: service.needs for name, service in settings.services.items()}):
         where = _where(("services", cycle[0], "needs"), origins)
@@ -468,7 +467,7 @@ def _users_of_stores(settings: Settings, origins: Mapping[Path_, Origin]) -> Ite
             for index, topic in enumerate(topics):
                 if topic not in known:
                     yield (
-                        f"{_where((*path, key, index), origins)}: found {shown(topic)}{_meant(topic, known)}; allowed, "
+                        f"{_where((*path, key, index), origins)}: found {shown(topic)}{meant(topic, known)}; allowed, "
                         f"from data.kafka.topics: {', '.join(known) or 'none'}"
                     )
         needs_kafka = "kafka" in service.needs

@@ -8,7 +8,6 @@ what only the whole stack shows.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from cloudmart.errors import UserError
+from cloudmart.errors import UserError, meant
 
 JsonSchema = Mapping[str, Mapping[str, Any]]
 
@@ -316,7 +315,7 @@ def _level_problems(name: str, value: Any, source: str) -> Iterator[str]:
     if isinstance(value, Mapping):
         value, name = value.get("enforcementLevel"), f"{name}.enforcementLevel"
     if value is not None and value not in levels:
-        shown = f"'{value}'" if isinstance(value, str) else json.dumps(value)[:80]
+        shown = f"'{value}'{meant(value, levels)}" if isinstance(value, str) else json.dumps(value)[:80]
         yield f"{source}: {name}: found {shown}; allowed: {', '.join(levels)}"
 
 
@@ -330,14 +329,9 @@ def entry_problems(name: str, value: Any, schema: Mapping[str, Any], source: str
         if key == "enforcementLevel":
             continue
         if key not in schema:
-            yield f"{source}: {name}.{key}: no such key; {meant(key, ['enforcementLevel', *schema])}"
+            known = ["enforcementLevel", *schema]
+            yield f"{source}: {name}.{key}: no such key{meant(key, known)}; allowed: {', '.join(known)}"
             continue
         for error in jsonschema_rs.validator_for(schema[key], validate_formats=True).iter_errors(entry):
             path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
             yield f"{source}: {name}.{key}{path}: {error.message}"
-
-
-def meant(found: str, known: Sequence[str]) -> str:
-    """The end of a message about an unknown word: the nearest known one, and all of them."""
-    close = difflib.get_close_matches(found, known, 1)
-    return (f"did you mean '{close[0]}'? " if close else "") + f"allowed: {', '.join(known)}"

@@ -136,14 +136,17 @@ def test_levels_come_from_the_rule_then_from_all_then_from_the_rules_own_entry()
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
-        ('{"memory-limit": "mandatory"}', "memory-limit: no such rule; did you mean 'memory-limits'? allowed: all, "),
+        ('{"memory-limit": "mandatory"}', "memory-limit: no such rule (did you mean 'memory-limits'?); allowed: all, "),
         (
             '{"memory-limits": "strict"}',
             "memory-limits: found 'strict'; allowed: advisory, mandatory, remediate, disabled",
         ),
         ('{"all": {"enforcementLevel": 1}}', "all.enforcementLevel: found 1; allowed: advisory"),
         ('{"memory-limits": 5}', "memory-limits: found 5; allowed: a level or an object"),
-        ('{"cost-labels": {"costCenter": []}}', "cost-labels.costCenter: no such key; did you mean 'costCenters'?"),
+        (
+            '{"cost-labels": {"costCenter": []}}',
+            "cost-labels.costCenter: no such key (did you mean 'costCenters'?); allowed: ",
+        ),
         ('{"cost-labels": {"costCenters": ["a", 5]}}', 'cost-labels.costCenters[1]: 5 is not of type "string"'),
         (
             '{"limit-request-ratio": {"maxCpuRatio": 0.5}}',

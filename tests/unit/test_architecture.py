@@ -189,6 +189,10 @@ def test_no_other_provider_sdk_is_imported_at_all() -> None:
     assert {name for name in names if name.startswith("pulumi")} == set(THIRD_PARTY)
 
 
+def test_what_was_meant_by_a_misspelt_word_is_looked_for_in_one_place() -> None:
+    assert [module for module in SOURCES if "get_close_matches" in unparsed(tree(module))] == ["cloudmart.errors"]
+
+
 def test_what_loads_settings_does_not_know_what_writes_them() -> None:
     importers = {module for module in SOURCES for _, name in imported(module) if name == "cloudmart.settings.edit"}
     assert not {module for module in importers if within(module, {"cloudmart.settings", "components", "policy"})}

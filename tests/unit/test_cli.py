@@ -172,6 +172,26 @@ def test_a_wrong_call_says_so_on_stderr_with_exit_status_2(run: Run, args: tuple
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("args", "meant"),
+    [
+        (("prview",), "preview"),
+        (("local", "strt"), "start"),
+        (("preview", "--stak", "dev"), "--stack"),
+        (("config", "show", "-s", "prood"), "prod"),
+        (("cost", "estimate", "-s", "dev", "--explain", "order-servce"), "order-service"),
+        (("secrets", "rotate", "redis-pasword", "-s", "dev", "--yes"), "redis-password"),
+        (("cost", "--by", "servce"), "service"),
+        (("preview", "-s", "dev", "--also", "jnuit=out.xml"), "junit"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_mistyped_word_is_answered_with_the_one_that_was_meant(run: Run, args: tuple[str, ...], meant: str) -> None:
+    code, out, err = run(*args)
+    assert (code, out) == (2, "")
+    assert re.search(rf"[Dd]id you mean (one of: )?'{meant}'", err)
+
+
 @pytest.mark.parametrize("command", ["show", "schema"])
 def test_the_installed_command_reports_bad_input_without_a_traceback(tmp_path: Path, command: str) -> None:
     write(tmp_path, catalog="project: [\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -290,6 +291,14 @@ def test_a_service_that_is_not_deployed_is_named_with_the_command_that_deploys_i
     made, _ = driver(settings, [pod("a", "postgres")])
     with pytest.raises(UserError, match=r"found no pods of user-service; `cloudmart up --stack dev` deploys them"):
         run(made)
+
+
+def test_a_misspelt_service_in_a_profile_is_told_from_one_that_is_not_deployed(settings: Settings) -> None:
+    made, _ = driver(settings, [pod("a", "user-service")])
+    load = made.profile.services["user-service"]
+    misspelt = dataclasses.replace(made, profile=Profile(services={"user-servce": load}))
+    with pytest.raises(UserError, match=r"found 'user-servce' \(did you mean 'user-service'\?\); allowed: .*postgres"):
+        run(misspelt)
 
 
 # --- the timeline ----------------------------------------------------------------------------------------------------

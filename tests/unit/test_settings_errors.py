@@ -62,6 +62,10 @@ BROKEN = {
         ("criticality: standard", f"criticality: urgent {MARK}"),
         r"services\.api\.criticality: found 'urgent'; allowed: 'critical', 'high', 'standard' or 'low'",
     ),
+    "misspelt word of a vocabulary": (
+        ("criticality: standard", f"criticality: standart {MARK}"),
+        r"services\.api\.criticality: found 'standart' \(did you mean 'standard'\?\); allowed: 'critical', .*",
+    ),
     "zero replicas": (
         ("    replicas: 2", f"    replicas: 0 {MARK}"),
         r"services\.web\.replicas: found 0; allowed: greater than or equal to 1",

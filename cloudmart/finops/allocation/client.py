@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 import requests
 
-from cloudmart.errors import UserError
+from cloudmart.errors import UserError, meant
 from cloudmart.finops import http
 from cloudmart.finops.allocation import answer
 from cloudmart.finops.allocation.answer import Allocation
@@ -181,7 +181,8 @@ class Query:
             raise UserError("aggregate: found nothing; allowed: at least one field")
         for name in (*self.aggregate, *self.filters):
             if name not in FIELDS and not re.fullmatch(r"label:[A-Za-z0-9_.\-/]{1,317}", name):
-                raise UserError(f"aggregate: found {name!r}; allowed: {', '.join(FIELDS)}, label:<name>")
+                allowed = f"{', '.join(FIELDS)}, label:<name>"
+                raise UserError(f"aggregate: found {name!r}{meant(name, FIELDS)}; allowed: {allowed}")
         for name, values in self.filters.items():
             for value in values:
                 if not re.fullmatch(r"[A-Za-z0-9_.:\-]*", value):
