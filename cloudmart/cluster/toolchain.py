@@ -160,6 +160,16 @@ def kubectl() -> Path:
 
     :raises UserError: there is none and none can be built.
     """
+    if (there := present_kubectl()) is not None:
+        return there
+    tools = ensure(lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
+    if tools.binaries is None:
+        raise UserError("no kubectl yet: `cloudmart local start` downloads one, or put one on PATH")
+    return tools.binaries / "kubectl"
+
+
+def present_kubectl() -> Path | None:
+    """The one that :func:`kubectl` takes without building any."""
     built = cache_directory() / "tools" / identity() / "bin" / "kubectl"
     if built.is_file():
         return built
@@ -169,10 +179,13 @@ def kubectl() -> Path:
     downloads = cache_directory() / "downloads"
     for downloaded in downloads.glob(f"*/*/release/{version('k8s.io/kubernetes')}/bin/*/*/kubectl"):
         return downloaded
-    tools = ensure(lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
-    if tools.binaries is None:
-        raise UserError("no kubectl yet: `cloudmart local start` downloads one, or put one on PATH")
-    return tools.binaries / "kubectl"
+    return None
+
+
+def are_built() -> bool:
+    """Whether :func:`ensure` has nothing to build."""
+    directory = cache_directory() / "tools" / identity()
+    return (directory / "base").is_dir() and (directory / "bin").is_dir()
 
 
 def find_go() -> Path:

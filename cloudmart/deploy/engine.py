@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import secrets
@@ -66,7 +67,18 @@ class NoCli:
 
 def find_cli(root: Path) -> automation.PulumiCommand | NoCli:
     """The CLI on PATH if it fits the SDK, else the one that the SDK's own installer puts into ``.local/``."""
-    installed = root / ".local" / "pulumi-cli"
+    found = present_cli(root)
+    if not isinstance(found, NoCli):
+        return found
+    try:
+        with _socket_timeout(_SECONDS_TO_ASK_FOR_THE_INSTALLER):
+            return automation.PulumiCommand.install(root=str(_installed(root)), skip_version_check=False)
+    except Exception:  # noqa: BLE001 - as below, and whatever a machine without a network answers
+        return NoCli(f"{found.reason}, and the official installer cannot be reached")
+
+
+def present_cli(root: Path) -> automation.PulumiCommand | NoCli:
+    """The CLI that :func:`find_cli` takes without downloading one."""
     reason = "no pulumi on PATH"
     if shutil.which("pulumi"):
         try:
@@ -74,10 +86,16 @@ def find_cli(root: Path) -> automation.PulumiCommand | NoCli:
         except Exception as error:  # noqa: BLE001 - the SDK raises several kinds, all of which mean "does not fit"
             reason = f"the pulumi on PATH does not fit ({str(error).splitlines()[0]})"
     try:
-        with _socket_timeout(_SECONDS_TO_ASK_FOR_THE_INSTALLER):
-            return automation.PulumiCommand.install(root=str(installed), skip_version_check=False)
-    except Exception:  # noqa: BLE001 - as above, and whatever a machine without a network answers
-        return NoCli(f"{reason}, and the official installer cannot be reached")
+        # As the installer looks for the one that it has put there: that of the SDK's version, or a newer one.
+        return automation.PulumiCommand(
+            root=str(_installed(root)), version=VersionInfo.parse(importlib.metadata.version("pulumi"))
+        )
+    except Exception:  # noqa: BLE001 - as above
+        return NoCli(reason)
+
+
+def _installed(root: Path) -> Path:
+    return root / ".local" / "pulumi-cli"
 
 
 @contextlib.contextmanager

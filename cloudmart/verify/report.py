@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 from cloudmart.finops.markdown import quiet
 from cloudmart.verify.check import Check, Finding, Report, Status, count
 
-_SIGNS = {Status.PASS: "ok  ", Status.WARN: "warn", Status.FAIL: "FAIL", Status.SKIPPED: "skip"}
-_STYLES = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red", Status.SKIPPED: "dim"}
+SIGNS = {Status.PASS: "ok  ", Status.WARN: "warn", Status.FAIL: "FAIL", Status.SKIPPED: "skip"}
+STYLES = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red", Status.SKIPPED: "dim"}
 #: What XML 1.0 cannot hold at all, escaped or not.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -24,12 +24,12 @@ def lines(report: Report) -> Iterator[tuple[str, str]]:
         yield "", ""
         yield str(stage), "bold"
         for check in checks:
-            yield f"  {_SIGNS[check.status]}  {check.name}: {check.seen}", _STYLES[check.status]
+            yield f"  {SIGNS[check.status]}  {check.name}: {check.seen}", STYLES[check.status]
             for found in check.findings:
-                yield f"        {found.subject}: {found.seen}", _STYLES[found.status]
+                yield f"        {found.subject}: {found.seen}", STYLES[found.status]
                 yield f"          mend: {found.mend}", ""
     yield "", ""
-    yield summary(report), _STYLES[report.status]
+    yield summary(report), STYLES[report.status]
 
 
 def summary(report: Report) -> str:

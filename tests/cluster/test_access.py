@@ -10,8 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from cloudmart.access import held
 from cloudmart.access.permissions import resource_of
+from cloudmart.cluster import toolchain
 from cloudmart.cluster.discovery import served
+from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy.expected import Way
 from cloudmart.errors import UserError
@@ -57,6 +60,16 @@ def test_without_any_one_permission_something_fails(deployer: Deployer) -> None:
     picked = {one.verb: one for one in shuffled(deployer.permissions, SEED)}
     for verb in ("get", "create", "patch"):  # those that fail at once
         assert "is forbidden" in deployer.fails_without(picked[verb]), picked[verb]
+
+
+def test_what_an_identity_lacks_is_what_it_was_not_given(deployer: Deployer) -> None:
+    kubectl = Kubectl(path=toolchain.kubectl(), kubeconfig=deployer.kubeconfig)
+    wide = next(one for one in shuffled(deployer.permissions, SEED) if not one.namespace)
+    inside = next(one for one in shuffled(deployer.permissions, SEED) if one.namespace)
+    for taken in (wide, inside):
+        deployer.allow(deployer.permissions, not_=taken)
+        assert held.missing(lambda *args, stdin: kubectl.run(*args, stdin=stdin), deployer.permissions) == [taken]
+    assert held.user(lambda *args, stdin: kubectl.run(*args, stdin=stdin)).startswith("system:serviceaccount:")
 
 
 def test_resources_are_named_as_the_api_server_names_them(cluster: LocalCluster, crds: frozenset[str]) -> None:

@@ -34,6 +34,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cloudmart.preview",
         "cloudmart.settings",
     },
+    "cloudmart.doctor": {
+        "cloudmart.access",
+        "cloudmart.cluster",
+        "cloudmart.deploy",
+        "cloudmart.errors",
+        "cloudmart.preview",
+        "cloudmart.settings",
+        # Its words for how a check ends.
+        "cloudmart.verify",
+    },
     "cloudmart.drift": {
         "cloudmart.cluster",
         "cloudmart.deploy",
@@ -70,6 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cloudmart.access",
         "cloudmart.cluster",
         "cloudmart.deploy",
+        "cloudmart.doctor",
         "cloudmart.drift",
         "cloudmart.errors",
         "cloudmart.finops",
