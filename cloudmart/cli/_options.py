@@ -22,8 +22,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-def stack_named(help_: str, *, required: bool = False) -> _Option:
-    return click.option("--stack", "-s", required=required, help=help_)
+def stack_named(help_: str, *, default: str | None = None) -> _Option:
+    return click.option(
+        "--stack", "-s", default=default, show_default=True, envvar="CLOUDMART_STACK" if default else None, help=help_
+    )
 
 
 def context_named(help_: str) -> _Option:
@@ -47,7 +49,7 @@ def _url(help_: str) -> _Option:
     return click.option("--url", envvar="CLOUDMART_COST_URL", help=help_ + "[env: CLOUDMART_COST_URL]")
 
 
-STACK = stack_named("The stack: Pulumi.<stack>.yaml.", required=True)
+STACK = stack_named("The stack: Pulumi.<stack>.yaml. [env: CLOUDMART_STACK]", default="dev")
 ROOT = click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),

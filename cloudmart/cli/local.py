@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cloudmart.cli._options import ROOT, formats, stack_named
+from cloudmart.cli._options import ROOT, STACK, formats
 from cloudmart.cli._output import say, write
 from cloudmart.errors import UserError
 
@@ -93,7 +93,7 @@ def _show_cluster(info: ClusterInfo, runtime: str) -> None:
 
 
 @local.command("load")
-@stack_named("The stack: Pulumi.<stack>.yaml; it must be up.", required=True)
+@STACK
 @ROOT
 @click.option(
     "--profile",
@@ -111,7 +111,7 @@ def _show_cluster(info: ClusterInfo, runtime: str) -> None:
 def local_load(
     stack: str, root: Path, profile: Path | None, speed: str, seed: int, hours: float, out: Path | None
 ) -> None:
-    """Let a day of load pass over the simulated pods, and watch what the cluster makes of it."""
+    """Let a day of load pass over the simulated pods of a stack that is up, and watch what the cluster makes of it."""
     from cloudmart.cluster import load as load_
     from cloudmart.cluster import toolchain
     from cloudmart.cluster.kubectl import Kubectl

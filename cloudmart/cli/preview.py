@@ -200,16 +200,19 @@ def _compared_with(stack: str, root: Path, base: str | None, against: str | None
 @click.command("render")
 @STACK
 @ROOT
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the manifests.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the manifests. [default: .local/manifests/<stack>]"
+)
 @click.option("--check", is_flag=True, help="Write nothing; say what in the folder is not what would be written.")
 @DEBUG
-def render_command(stack: str, root: Path, out: Path, check: bool, debug: bool) -> None:
+def render_command(stack: str, root: Path, out: Path | None, check: bool, debug: bool) -> None:
     """Write a stack's manifests, one file an object, for GitOps; without Secrets, which hold values made elsewhere.
 
     Exit status: 0 written, or with --check all as it should be; 1 --check found a difference; 2 bad input.
     """
     from cloudmart.preview import recorder, render
 
+    out = out or root / ".local" / "manifests" / stack
     with traceback(debug):
         recording = recorder.record(stack, root)
     if check:

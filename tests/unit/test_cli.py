@@ -16,6 +16,7 @@ import pytest
 from cloudmart.cli import cli, main
 from cloudmart.preview.recorder import HOME
 from cloudmart.settings.schema import json_schema
+from tests.conftest import Project
 from tests.unit.settings_files import write
 
 
@@ -100,6 +101,25 @@ def test_show_prints_every_value_with_its_origin_and_nothing_else(run: Run) -> N
     assert origins["services.user-service.containerPort"] == "default"
 
 
+def test_the_stack_is_dev_where_neither_the_option_nor_the_environment_says_another(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev, prod = run("config", "show", "--stack", "dev"), run("config", "show", "--stack", "prod")
+    assert dev != prod
+    assert run("config", "show") == dev
+    monkeypatch.setenv("CLOUDMART_STACK", "prod")
+    assert run("config", "show") == prod
+    assert run("config", "show", "-s", "dev") == dev
+
+
+def test_manifests_go_to_a_folder_of_the_projects_own_where_none_is_named(run: Run, project: Project) -> None:
+    code, out, err = run("render", "--root", str(project.root))
+    assert (code, out) == (0, "")
+    folder = project.root / ".local/manifests/dev"
+    assert f"files in {folder}, 0 old ones removed\n" in err
+    assert (folder / "_cluster/namespace-cloudmart.yaml").is_file()
+
+
 def test_show_as_json_is_json_and_the_same_tree(run: Run) -> None:
     _, text, _ = run("config", "show", "-s", "dev")
     code, out, err = run("config", "show", "-s", "dev", "--format", "json")
@@ -157,7 +177,6 @@ def test_a_name_that_no_stack_can_have_is_one_line_on_stderr_and_exit_status_2(r
     "args",
     [
         ("nonsense",),
-        ("config", "show"),
         ("config", "show", "--stack"),
         ("config", "show", "--stack", "dev", "--format", "xml"),
         ("config", "show", "--stack", "dev", "--root", "/no/such/folder"),

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -99,7 +100,7 @@ class Reviewer:
     def __call__(self, *_: str, stdin: str) -> str:
         return "\n".join(json.dumps({"status": self._status(item)}, indent=4) for item in json.loads(stdin)["items"])
 
-    def _status(self, item: dict[str, dict[str, dict[str, str]]]) -> dict[str, object]:
+    def _status(self, item: dict[str, Any]) -> dict[str, object]:
         if item["kind"] == "SelfSubjectRulesReview":
             rules = self.rules.get(str(item["spec"]["namespace"]), [])
             return {"resourceRules": rules, "incomplete": self.incomplete}
