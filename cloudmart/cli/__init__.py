@@ -28,10 +28,18 @@ from cloudmart.cli import (
     secrets,
     verify,
 )
+from cloudmart.cli._options import examples
 from cloudmart.errors import UserError, message
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "doctor  # is everything there?",
+        "preview --stack prod  # what is declared, what is wrong with it, what it costs",
+        "up  # stack dev on the local cluster",
+    ),
+)
 @click.version_option(package_name="cloudmart")
 def cli() -> None:
     """CloudMart: microservices on Kubernetes with Pulumi, and what they cost."""

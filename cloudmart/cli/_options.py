@@ -49,6 +49,14 @@ def _url(help_: str) -> _Option:
     return click.option("--url", envvar="CLOUDMART_COST_URL", help=help_ + "[env: CLOUDMART_COST_URL]")
 
 
+def examples(*lines: str) -> str:
+    """The end of a command's help: command lines without the program's name, each with what it is for after ``#``."""
+    parts = [line.partition("  # ") for line in lines]
+    width = max(len(line) for line, _, _ in parts)
+    shown = [f"  cloudmart {line:<{width}}  # {what}" if what else f"  cloudmart {line}" for line, _, what in parts]
+    return "\n".join(["\b", "Examples:", *shown])  # \b: click leaves the lines as they are
+
+
 STACK = stack_named("The stack: Pulumi.<stack>.yaml. [env: CLOUDMART_STACK]", default="dev")
 ROOT = click.option(
     "--root",

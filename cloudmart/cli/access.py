@@ -7,17 +7,23 @@ from pathlib import Path
 
 import click
 
-from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, formats
+from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, examples, formats
 from cloudmart.cli._output import print_or_write, say, traceback
 from cloudmart.errors import UserError
 
 
-@click.group("access")
+@click.group("access", epilog=examples("access role --subject group:deployers | kubectl apply -f -"))
 def access_group() -> None:
     """Who must be allowed what in the cluster."""
 
 
-@access_group.command("role")
+@access_group.command(
+    "role",
+    epilog=examples(
+        "access role --subject group:deployers  # for `up` with the Pulumi CLI",
+        "access role --stack dev --way applyset --out roles.yaml  # for `up` without it",
+    ),
+)
 @STACK
 @click.option(
     "--way",

@@ -8,16 +8,16 @@ from typing import Literal
 
 import click
 
-from cloudmart.cli._options import ROOT, STACK, formats
+from cloudmart.cli._options import ROOT, STACK, examples, formats
 from cloudmart.errors import printable
 
 
-@click.group()
+@click.group(epilog=examples("config show --stack prod", "config schema stack"))
 def config() -> None:
     """What the catalog and the stacks say, merged and checked."""
 
 
-@config.command("show")
+@config.command("show", epilog=examples("config show", "config show --stack prod --format json"))
 @STACK
 @ROOT
 @formats("text", "json")
@@ -35,7 +35,7 @@ def config_show(stack: str, root: Path, format_: str) -> None:
         click.echo(printable(f"{path:<{width}}  {json.dumps(value, ensure_ascii=False)}  # {origin}"))
 
 
-@config.command("schema")
+@config.command("schema", epilog=examples("config schema > schemas/catalog.schema.json", "config schema preview"))
 @click.argument("document", type=click.Choice(["catalog", "stack", "preview"]), default="catalog")
 def config_schema(document: Literal["catalog", "stack", "preview"]) -> None:
     """Print the JSON Schema of catalog.yaml, of Pulumi.<stack>.yaml or of the JSON that `cloudmart preview` prints.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, allocations, asking, formats, stack_named
+from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, allocations, asking, examples, formats, stack_named
 from cloudmart.cli._output import print_or_write, print_tables, traceback
 from cloudmart.errors import UserError
 
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from cloudmart.finops.estimate import Estimate
 
 
-@click.group("prices")
+@click.group("prices", epilog=examples("prices show --stack prod"))
 def prices_group() -> None:
     """What a core, a GiB of memory, a volume and the rest cost."""
 
 
-@prices_group.command("show")
+@prices_group.command(
+    "show", epilog=examples("prices show  # OpenCost's default prices", "prices show --stack prod --format json")
+)
 @stack_named("With what this stack overrides. [default: OpenCost's default prices]")
 @ROOT
 @formats("text", "json")
@@ -35,7 +37,15 @@ def prices_show(stack: str | None, root: Path, format_: str) -> None:
     print_tables(estimate_report.book_document(book), others, format_, None)
 
 
-@click.group("cost", invoke_without_command=True)
+@click.group(
+    "cost",
+    invoke_without_command=True,
+    epilog=examples(
+        "cost --stack prod --window 30d --by cost-center",
+        "cost --url http://localhost:9090 --filter namespace=cloudmart --format csv --out cost.csv",
+        "cost estimate --stack prod  # before it runs",
+    ),
+)
 @asking
 @stack_named("Ask the cluster of this stack. [default: the current context of kubectl]")
 @click.option(
@@ -106,7 +116,12 @@ def cost_command(
     print_tables(cost_report.document(report), others, format_, out)
 
 
-@cost_command.command("estimate")
+@cost_command.command(
+    "estimate",
+    epilog=examples(
+        "cost estimate --stack prod --by cost-center", "cost estimate --explain order-service  # factor by factor"
+    ),
+)
 @STACK
 @ROOT
 @click.option(
@@ -142,7 +157,7 @@ def cost_estimate(
     print_tables(document, others, format_, out)
 
 
-@cost_command.command("forecast")
+@cost_command.command("forecast", epilog=examples("cost forecast --stack prod --window 7d"))
 @STACK
 @asking
 @click.option(

@@ -8,14 +8,21 @@ from pathlib import Path
 
 import click
 
-from cloudmart.cli._options import DEBUG, ROOT, STACK, context_named
+from cloudmart.cli._options import DEBUG, ROOT, STACK, context_named, examples
 from cloudmart.cli._output import say, traceback
 from cloudmart.errors import UserError
 
 _CONTEXT = context_named("Context of your kubeconfig. [default: the stack's own; without one, the local cluster]")
 
 
-@click.command("up")
+@click.command(
+    "up",
+    epilog=examples(
+        "up  # stack dev, on the local cluster",
+        "up --stack prod --context my-cluster",
+        "up --refresh  # puts back what somebody has changed",
+    ),
+)
 @STACK
 @_CONTEXT
 @click.option("--refresh", is_flag=True, help="Put back what somebody has changed in the cluster.")
@@ -50,7 +57,7 @@ def up_command(stack: str, context: str | None, refresh: bool, root: Path, debug
     click.echo(f"  make down STACK={stack}" + (f" CONTEXT={shlex.quote(context)}" if context else ""))
 
 
-@click.command("down")
+@click.command("down", epilog=examples("down", "down --stack dev --delete-data --yes"))
 @STACK
 @_CONTEXT
 @ROOT

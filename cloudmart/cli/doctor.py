@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, context_named, formats
+from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, context_named, examples, formats
 from cloudmart.cli._output import print_or_write, traceback
 
 
-@click.command("doctor")
+@click.command("doctor", epilog=examples("doctor", "doctor --stack prod --context my-cluster --format json"))
 @STACK
 @context_named("Context of your kubeconfig. [default: the stack's own; without one, the local cluster]")
 @formats("text", "json")

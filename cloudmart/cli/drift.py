@@ -7,11 +7,18 @@ from pathlib import Path
 
 import click
 
-from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, context_named, formats
+from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, context_named, examples, formats
 from cloudmart.cli._output import print_or_write, say, traceback
 
 
-@click.command("drift")
+@click.command(
+    "drift",
+    epilog=examples(
+        "drift",
+        "drift --stack prod --format markdown --out drift.md",
+        "drift --controller my-operator  # whose additions are no drift",
+    ),
+)
 @STACK
 @context_named("Context of your kubeconfig. [default: the stack's own; without one, the local cluster]")
 @click.option(

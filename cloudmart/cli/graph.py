@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from cloudmart.cli._options import OUT, ROOT, STACK, formats
+from cloudmart.cli._options import OUT, ROOT, STACK, examples, formats
 from cloudmart.cli._output import print_or_write
 
 
-@click.command()
+@click.command(epilog=examples("graph", "graph --stack prod --format svg --out edges.svg"))
 @STACK
 @ROOT
 @formats("mermaid", "svg", "json")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cloudmart.cli._options import ROOT
+from cloudmart.cli._options import ROOT, examples
 from cloudmart.cli._output import say
 from cloudmart.errors import UserError
 
@@ -17,7 +17,12 @@ _CRITICALITY = click.Choice(["critical", "high", "standard", "low"])
 _TRAFFIC = click.Choice(["steady", "high", "bursts", "low"])
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "init --service review-service  # asks for the rest",
+        'init --service review-service --description "Product reviews" --need postgres',
+    )
+)
 @click.option("--service", "name", required=True, help="Name of the new service.")
 @click.option("--description", help="What it is for. Without it, a terminal is asked for it and for what is left out.")
 @click.option("--criticality", type=_CRITICALITY, help="How much an outage hurts. [default: standard]")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cloudmart.cli._options import ROOT, STACK, formats
+from cloudmart.cli._options import ROOT, STACK, examples, formats
 from cloudmart.cli._output import say, write
 from cloudmart.errors import UserError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cloudmart.cluster.local import ClusterInfo
 
 
-@click.group()
+@click.group(epilog=examples("local start", "local status"))
 def local() -> None:
     """The local cluster: a real Kubernetes API with simulated pods."""
 
@@ -31,7 +31,7 @@ _RUNTIME = click.option(
 )
 
 
-@local.command("start")
+@local.command("start", epilog=examples("local start", "local start --runtime kind  # with real pods"))
 @_RUNTIME
 def local_start(runtime: Literal["binary", "kind"]) -> None:
     """Make the cluster or start it again; does nothing where it runs."""
@@ -43,7 +43,7 @@ def local_start(runtime: Literal["binary", "kind"]) -> None:
     _show_cluster(info, runtime)
 
 
-@local.command("stop")
+@local.command("stop", epilog=examples("local stop"))
 def local_stop() -> None:
     """Stop the cluster; what it holds stays."""
     from cloudmart.cluster.local import LocalCluster
@@ -51,7 +51,7 @@ def local_stop() -> None:
     LocalCluster().stop()
 
 
-@local.command("reset")
+@local.command("reset", epilog=examples("local reset"))
 @_RUNTIME
 def local_reset(runtime: Literal["binary", "kind"]) -> None:
     """Delete the cluster with everything it holds and make it anew."""
@@ -63,7 +63,7 @@ def local_reset(runtime: Literal["binary", "kind"]) -> None:
     _show_cluster(info, runtime)
 
 
-@local.command("status")
+@local.command("status", epilog=examples("local status", "local status --format json"))
 @formats("text", "json")
 def local_status(format_: str) -> None:
     """Say what runs and where."""
@@ -92,7 +92,9 @@ def _show_cluster(info: ClusterInfo, runtime: str) -> None:
     click.echo(f"export KUBECONFIG={info.kubeconfig}")
 
 
-@local.command("load")
+@local.command(
+    "load", epilog=examples("local load  # a day in 24 minutes", "local load --hours 2 --speed 120x --out run.json")
+)
 @STACK
 @ROOT
 @click.option(

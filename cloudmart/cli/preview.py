@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from cloudmart.cli._options import DEBUG, ROOT, STACK, formats, out_file
+from cloudmart.cli._options import DEBUG, ROOT, STACK, examples, formats, out_file
 from cloudmart.cli._output import print_or_write, say, traceback
 from cloudmart.errors import UserError, meant, printable
 
@@ -21,7 +21,15 @@ FORMATS = ("text", "json", "markdown", "html", "sarif", "junit")
 _OF_FAILURES = ("markdown", "html", "sarif", "junit")
 
 
-@click.command("preview")
+@click.command(
+    "preview",
+    epilog=examples(
+        "preview",
+        "preview --stack prod --base main  # what changes, and what that costs",
+        "preview --stack prod --format markdown --also sarif=out.sarif --also junit=out.xml",
+        "preview --stack prod --against state",
+    ),
+)
 @STACK
 @ROOT
 @formats(*FORMATS)
@@ -197,7 +205,10 @@ def _compared_with(stack: str, root: Path, base: str | None, against: str | None
     return Against(state=Engine(command, root, stack, kubeconfig=None).state(), source="Pulumi's state")
 
 
-@click.command("render")
+@click.command(
+    "render",
+    epilog=examples("render --stack prod --out manifests/prod", "render --stack prod --out manifests/prod --check"),
+)
 @STACK
 @ROOT
 @click.option(

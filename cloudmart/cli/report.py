@@ -15,6 +15,7 @@ from cloudmart.cli._options import (
     STACK,
     URL,
     allocations,
+    examples,
     formats,
     usage_file,
 )
@@ -22,7 +23,12 @@ from cloudmart.cli._output import print_or_write, traceback
 from cloudmart.errors import UserError
 
 
-@click.command("report")
+@click.command(
+    "report",
+    epilog=examples(
+        "report --stack prod --out report.html", "report --stack prod --base main --window 7d --out report.html"
+    ),
+)
 @STACK
 @ROOT
 @click.option("--base", help="Revision of git to compare with, such as origin/main.")

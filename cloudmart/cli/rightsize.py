@@ -7,22 +7,19 @@ from pathlib import Path
 
 import click
 
-from cloudmart.cli._options import (
-    CONTEXT,
-    DEBUG,
-    ROOT,
-    SERVICE,
-    STACK,
-    URL,
-    allocations,
-    formats,
-    usage_file,
-)
+from cloudmart.cli._options import CONTEXT, DEBUG, ROOT, SERVICE, STACK, URL, allocations, examples, formats, usage_file
 from cloudmart.cli._output import say, traceback
 from cloudmart.errors import printable
 
 
-@click.command("rightsize")
+@click.command(
+    "rightsize",
+    epilog=examples(
+        "rightsize --stack prod",
+        "rightsize --stack prod --window 30d --write",
+        "rightsize --usage .local/load/dev.json  # of `cloudmart local load`",
+    ),
+)
 @STACK
 @ROOT
 @usage_file("A timeline that `cloudmart local load` wrote, instead of a cluster's usage.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, context_named, formats
+from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, context_named, examples, formats
 from cloudmart.cli._output import print_tables, say, traceback
 from cloudmart.errors import UserError
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 _CONTEXT = context_named("Context of your kubeconfig. [default: the stack's own; without one, the local cluster]")
 
 
-@click.group("secrets")
+@click.group("secrets", epilog=examples("secrets list", "secrets rotate postgres-password"))
 def secrets_group() -> None:
     """Which secrets there are and who reads them; make one anew. Never a value."""
 
 
-@secrets_group.command("list")
+@secrets_group.command("list", epilog=examples("secrets list", "secrets list --stack prod --format json"))
 @STACK
 @_CONTEXT
 @ROOT
@@ -63,7 +63,13 @@ def list_command(stack: str, context: str | None, root: Path, format_: str, out:
     print_tables(listed, others, format_, out)
 
 
-@secrets_group.command("rotate")
+@secrets_group.command(
+    "rotate",
+    epilog=examples(
+        "secrets rotate postgres-password",
+        "secrets rotate postgres-password --stack prod --write-only --yes  # for the next up",
+    ),
+)
 @click.argument("name")
 @STACK
 @_CONTEXT

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, URL, context_named, formats
+from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, URL, context_named, examples, formats
 from cloudmart.cli._output import print_or_write, say, traceback
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -26,7 +26,7 @@ def _seconds(_: click.Context, option: click.Parameter, text: str | None) -> flo
     return float(int(found[1]) * _UNITS[found[2]])
 
 
-@click.command("verify")
+@click.command("verify", epilog=examples("verify", "verify --stack prod --wait 5m --format junit --out verify.xml"))
 @STACK
 @context_named("Context of your kubeconfig. [default: the stack's own; without one, the local cluster]")
 @click.option("--wait", callback=_seconds, metavar="TIME", help="Look again upon each change, for up to 90s, 5m or 1h.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from cloudmart.cli import cli, main
 from cloudmart.preview.recorder import HOME
 from cloudmart.settings.schema import json_schema
 from tests.conftest import Project
+from tests.unit.command_lines import parsed
 from tests.unit.settings_files import write
 
 
@@ -77,6 +79,19 @@ def test_help_says_in_a_sentence_what_the_command_does(run: Run, path: tuple[str
     sentence = out.splitlines()[2].strip()
     assert sentence[0].isupper()
     assert len(sentence.split()) >= 4
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_ends_with_examples_of_the_command_that_click_can_read(run: Run, path: tuple[str, ...]) -> None:
+    _, out, _ = run(*path, "--help")
+    shown = out.split("\n  Examples:\n")[1].splitlines()
+    assert shown
+    for line in shown:
+        words = shlex.split(line, comments=True)
+        assert words[: len(path) + 1] == ["cloudmart", *path], line
+        # What the shell keeps for itself.
+        end = next((i for i, word in enumerate(words) if word in ("|", ">")), len(words))
+        parsed(words[1:end], complete=True)
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

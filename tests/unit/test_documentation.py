@@ -14,10 +14,10 @@ import click
 import pytest
 import yaml
 
-from cloudmart.cli import cli
 from cloudmart.cluster.load import read_profile
 from cloudmart.preview import run
 from cloudmart.settings import load
+from tests.unit.command_lines import parsed
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = sorted([CHECKOUT / "README.md", *CHECKOUT.glob("docs/**/*.md")])
@@ -51,27 +51,6 @@ def commands(text: str) -> Iterator[tuple[str, bool]]:
     for span in re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)):
         if found := re.search(r"(?:^|\| )(?:\.venv/bin/)?cloudmart +([^|]*)$", span):
             yield found[1], False
-
-
-def parsed(words: list[str], *, complete: bool) -> None:
-    """Has click read a command line, and run nothing. Prose may leave out what is required."""
-    command: click.Command = cli
-    parent = None
-    while True:
-        try:
-            context = command.make_context(command.name, words, parent=parent)
-        except click.exceptions.NoArgsIsHelpError:
-            return
-        except click.MissingParameter:
-            if complete:
-                raise
-            return
-        words = [*context._protected_args, *context.args]  # where click keeps a group's subcommand
-        if not isinstance(command, click.Group) or not words:
-            return
-        _, found, words = command.resolve_command(context, words)
-        assert found is not None
-        command, parent = found, context
 
 
 def test_click_reads_the_command_lines_of_a_page_and_refuses_a_misspelt_one() -> None:
