@@ -14,6 +14,7 @@ import click
 
 from cloudmart.cli import (
     access,
+    completion,
     config,
     costs,
     deploy,
@@ -47,6 +48,7 @@ def cli() -> None:
 
 for _command in (
     access.access_group,
+    completion.completion_command,
     config.config,
     costs.cost_command,
     costs.prices_group,

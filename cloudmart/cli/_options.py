@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,8 +13,10 @@ from cloudmart.errors import UserError
 
 if TYPE_CHECKING:
     from cloudmart.finops.allocation import Client
+    from cloudmart.settings import Settings
 
 _Command: TypeAlias = Callable[..., None]
+_Completion: TypeAlias = Callable[[click.Context, click.Parameter, str], list[str]]
 _Option: TypeAlias = Callable[[_Command], _Command]
 
 #: The checkout that this package belongs to.
@@ -22,9 +25,39 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+def complete_stacks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """For a shell: the stacks of the project."""
+    del param
+    from cloudmart.settings import stacks
+
+    return [name for name in stacks(ctx.params.get("root") or CHECKOUT) if name.startswith(incomplete)]
+
+
+def completing(names: Callable[[Settings], Iterable[str]]) -> _Completion:
+    """For a shell: names from the settings of the stack that the command line says, else of any that loads."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        del param
+        from cloudmart.settings import load, stacks
+
+        root, stack = ctx.params.get("root") or CHECKOUT, ctx.params.get("stack")
+        for one in [stack] if stack else stacks(root):
+            with contextlib.suppress(UserError):  # nobody wants to read an error instead of a word
+                return [name for name in names(load(one, root)) if name.startswith(incomplete)]
+        return []
+
+    return complete
+
+
 def stack_named(help_: str, *, default: str | None = None) -> _Option:
     return click.option(
-        "--stack", "-s", default=default, show_default=True, envvar="CLOUDMART_STACK" if default else None, help=help_
+        "--stack",
+        "-s",
+        default=default,
+        show_default=True,
+        envvar="CLOUDMART_STACK" if default else None,
+        shell_complete=complete_stacks,
+        help=help_,
     )
 
 

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, allocations, asking, examples, formats, stack_named
+from cloudmart.cli._options import (
+    DEBUG,
+    OUT,
+    ROOT,
+    STACK,
+    allocations,
+    asking,
+    completing,
+    examples,
+    formats,
+    stack_named,
+)
 from cloudmart.cli._output import print_or_write, print_tables, traceback
 from cloudmart.errors import UserError
 
@@ -131,7 +142,12 @@ def cost_command(
     show_default=True,
     help="What to sum up by.",
 )
-@click.option("--explain", metavar="NAME", help="Show the sum of this service, object or group, factor by factor.")
+@click.option(
+    "--explain",
+    metavar="NAME",
+    shell_complete=completing(lambda settings: [*settings.services, *settings.stores]),
+    help="Show the sum of this service, object or group, factor by factor.",
+)
 @formats("text", "json", "markdown")
 @OUT
 @DEBUG

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cloudmart.cli._options import ROOT, examples
+from cloudmart.cli._options import ROOT, completing, examples
 from cloudmart.cli._output import say
 from cloudmart.errors import UserError
 
@@ -28,7 +28,13 @@ _TRAFFIC = click.Choice(["steady", "high", "bursts", "low"])
 @click.option("--criticality", type=_CRITICALITY, help="How much an outage hurts. [default: standard]")
 @click.option("--traffic", type=_TRAFFIC, help="The shape of its load. [default: steady]")
 @click.option("--replicas", type=click.IntRange(1, 1000), help="Pods, to begin with. [default: 2]")
-@click.option("--need", "needs", multiple=True, help="A store, service or external that it calls; once for each.")
+@click.option(
+    "--need",
+    "needs",
+    multiple=True,
+    shell_complete=completing(lambda settings: [*settings.services, *settings.stores, *settings.externals]),
+    help="A store, service or external that it calls; once for each.",
+)
 @click.option("--produces", multiple=True, help="A Kafka topic that it writes; once for each.")
 @click.option("--consumes", multiple=True, help="A Kafka topic that it reads; once for each.")
 @ROOT

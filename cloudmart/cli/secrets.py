@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, context_named, examples, formats
+from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, completing, context_named, examples, formats
 from cloudmart.cli._output import print_tables, say, traceback
 from cloudmart.errors import UserError
 
@@ -70,7 +70,7 @@ def list_command(stack: str, context: str | None, root: Path, format_: str, out:
         "secrets rotate postgres-password --stack prod --write-only --yes  # for the next up",
     ),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=completing(lambda settings: settings.passwords))
 @STACK
 @_CONTEXT
 @ROOT
