@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import traceback as traceback_
@@ -54,6 +55,10 @@ def print_or_write(text: str, out: Path | None) -> None:
         sys.stdout.write(printable(text))
     else:
         write(out, text)
+
+
+def print_json(data: object) -> None:
+    sys.stdout.write(json.dumps(data, indent=2) + "\n")
 
 
 def print_tables(document: Document, others: Mapping[str, Callable[[], str]], format_: str, out: Path | None) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from cloudmart.cli._options import ROOT, STACK, examples, formats
+from cloudmart.cli._output import print_json
 from cloudmart.errors import printable
 
 
@@ -28,7 +29,7 @@ def config_show(stack: str, root: Path, format_: str) -> None:
 
     found = list(leaves(load_with_origins(stack, root)))
     if format_ == "json":
-        click.echo(json.dumps([{"path": path, "value": value, "origin": str(o)} for path, value, o in found], indent=2))
+        print_json([{"path": path, "value": value, "origin": str(o)} for path, value, o in found])
         return
     width = max(len(path) for path, _, _ in found)
     for path, value, origin in found:
@@ -45,8 +46,8 @@ def config_schema(document: Literal["catalog", "stack", "preview"]) -> None:
     if document == "preview":
         from cloudmart.preview.document import json_schema as of_preview
 
-        click.echo(json.dumps(of_preview(), indent=2))
+        print_json(of_preview())
         return
     from cloudmart.settings.schema import json_schema
 
-    click.echo(json.dumps(json_schema(document), indent=2))
+    print_json(json_schema(document))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from cloudmart.cli._options import DEBUG, ROOT, STACK, context_named, examples
-from cloudmart.cli._output import say, traceback
+from cloudmart.cli._options import DEBUG, ROOT, STACK, context_named, examples, formats
+from cloudmart.cli._output import print_json, say, traceback
 from cloudmart.errors import UserError
 
 _CONTEXT = context_named("Context of your kubeconfig. [default: the stack's own; without one, the local cluster]")
@@ -26,22 +26,25 @@ _CONTEXT = context_named("Context of your kubeconfig. [default: the stack's own;
 @STACK
 @_CONTEXT
 @click.option("--refresh", is_flag=True, help="Put back what somebody has changed in the cluster.")
+@formats("text", "json")
 @ROOT
 @DEBUG
-def up_command(stack: str, context: str | None, refresh: bool, root: Path, debug: bool) -> None:
+def up_command(stack: str, context: str | None, refresh: bool, format_: str, root: Path, debug: bool) -> None:
     """Deploy a stack and wait until all of it is available.
 
     With a Pulumi CLI this is `pulumi up` with the policy pack. Without one, the program's objects are applied as they
     are, for trying out.
     """
-    from rich.console import Console
-
     from cloudmart.cluster.local import SIMULATED
     from cloudmart.deploy import table, up
+    from cloudmart.finops import tables
 
     with traceback(debug):
         deployed = up.up(stack, context, root, say, refresh=refresh)
-    table.print_table(deployed, Console())
+    if format_ == "json":
+        print_json(table.data(deployed))
+        return
+    tables.print_table(table.table(table.rows(deployed), table.currency(deployed)), sys.stdout)
     kubectl = deployed.target.kubectl
     variables = dict(deployed.environment)
     if kubectl.kubeconfig is not None:
@@ -63,8 +66,11 @@ def up_command(stack: str, context: str | None, refresh: bool, root: Path, debug
 @ROOT
 @click.option("--delete-data", is_flag=True, help="Delete the namespace and the volume claims in it as well.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@formats("text", "json")
 @DEBUG
-def down_command(stack: str, context: str | None, root: Path, delete_data: bool, yes: bool, debug: bool) -> None:
+def down_command(
+    stack: str, context: str | None, root: Path, delete_data: bool, yes: bool, format_: str, debug: bool
+) -> None:
     """Take a stack away again. Data is kept unless --delete-data says otherwise."""
     from cloudmart.deploy import up
 
@@ -77,5 +83,7 @@ def down_command(stack: str, context: str | None, root: Path, delete_data: bool,
         click.confirm(what + "?", abort=True, err=True)
     with traceback(debug):
         left = up.down(stack, context, root, say, delete_data=delete_data)
-    if left:
+    if format_ == "json":
+        print_json({"stack": stack, "kept": list(left)})
+    elif left:
         click.echo(f"Kept: {', '.join(left)}. `cloudmart down --stack {stack} --delete-data` deletes them too.")

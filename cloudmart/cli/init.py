@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from cloudmart.cli._options import ROOT, completing, examples
-from cloudmart.cli._output import say
+from cloudmart.cli._options import ROOT, completing, examples, formats
+from cloudmart.cli._output import print_json, say
 from cloudmart.errors import UserError
 
 # The values of the settings, which take too long to load for a help text; a test holds them together.
@@ -37,6 +37,7 @@ _TRAFFIC = click.Choice(["steady", "high", "bursts", "low"])
 )
 @click.option("--produces", multiple=True, help="A Kafka topic that it writes; once for each.")
 @click.option("--consumes", multiple=True, help="A Kafka topic that it reads; once for each.")
+@formats("text", "json")
 @ROOT
 def init(
     name: str,
@@ -47,6 +48,7 @@ def init(
     needs: tuple[str, ...],
     produces: tuple[str, ...],
     consumes: tuple[str, ...],
+    format_: str,
     root: Path,
 ) -> None:
     """Add a service to catalog.yaml, from options or from questions on a terminal.
@@ -68,21 +70,20 @@ def init(
     replicas = replicas or 2
     topics = {"produces": list(produces), "consumes": list(consumes)}
     needs = tuple(need for need in needs if need)
-    add_service(
-        root,
-        name,
-        {
-            "description": description,
-            "criticality": criticality or "standard",
-            "traffic": traffic or "steady",
-            "replicas": replicas,
-            "resources": {
-                "requests": {"cpu": "50m", "memory": "64Mi"},
-                "limits": {"cpu": "200m", "memory": "128Mi"},
-            },
-            "autoscaling": {"min": replicas, "max": 2 * replicas, "cpu": 70},
-            **({"needs": list(needs)} if needs else {}),
-            **({"topics": {key: names for key, names in topics.items() if names}} if produces or consumes else {}),
+    service = {
+        "description": description,
+        "criticality": criticality or "standard",
+        "traffic": traffic or "steady",
+        "replicas": replicas,
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "64Mi"},
+            "limits": {"cpu": "200m", "memory": "128Mi"},
         },
-    )
+        "autoscaling": {"min": replicas, "max": 2 * replicas, "cpu": 70},
+        **({"needs": list(needs)} if needs else {}),
+        **({"topics": {key: names for key, names in topics.items() if names}} if produces or consumes else {}),
+    }
+    add_service(root, name, service)
+    if format_ == "json":
+        print_json({"file": "catalog.yaml", "name": name, "service": service})
     say(f"catalog.yaml has {name} now; `cloudmart preview --stack <stack>` shows what it brings.")

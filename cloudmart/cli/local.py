@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,11 +9,13 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from cloudmart.cli._options import ROOT, STACK, examples, formats
-from cloudmart.cli._output import say, write
+from cloudmart.cli._output import print_json, say, write
 from cloudmart.errors import UserError
 
 if TYPE_CHECKING:
-    from cloudmart.cluster.local import ClusterInfo
+    from cloudmart.cluster.load import Timeline
+    from cloudmart.cluster.local import ClusterInfo, LocalCluster
+    from cloudmart.finops.tables import Table
 
 
 @click.group(epilog=examples("local start", "local status"))
@@ -33,34 +34,39 @@ _RUNTIME = click.option(
 
 @local.command("start", epilog=examples("local start", "local start --runtime kind  # with real pods"))
 @_RUNTIME
-def local_start(runtime: Literal["binary", "kind"]) -> None:
+@formats("text", "json")
+def local_start(runtime: Literal["binary", "kind"], format_: str) -> None:
     """Make the cluster or start it again; does nothing where it runs."""
     from cloudmart.cluster import crds
     from cloudmart.cluster.local import LocalCluster
 
     info = (cluster := LocalCluster()).start(say, runtime)
     crds.install(cluster, say, wait=False)
-    _show_cluster(info, runtime)
+    _show_cluster(cluster, info, runtime, format_)
 
 
 @local.command("stop", epilog=examples("local stop"))
-def local_stop() -> None:
+@formats("text", "json")
+def local_stop(format_: str) -> None:
     """Stop the cluster; what it holds stays."""
     from cloudmart.cluster.local import LocalCluster
 
-    LocalCluster().stop()
+    (cluster := LocalCluster()).stop()
+    if format_ == "json":
+        print_json(cluster.status().as_json())
 
 
 @local.command("reset", epilog=examples("local reset"))
 @_RUNTIME
-def local_reset(runtime: Literal["binary", "kind"]) -> None:
+@formats("text", "json")
+def local_reset(runtime: Literal["binary", "kind"], format_: str) -> None:
     """Delete the cluster with everything it holds and make it anew."""
     from cloudmart.cluster import crds
     from cloudmart.cluster.local import LocalCluster
 
     info = (cluster := LocalCluster()).reset(say, runtime)
     crds.install(cluster, say, wait=False)
-    _show_cluster(info, runtime)
+    _show_cluster(cluster, info, runtime, format_)
 
 
 @local.command("status", epilog=examples("local status", "local status --format json"))
@@ -71,7 +77,7 @@ def local_status(format_: str) -> None:
 
     status = LocalCluster().status()
     if format_ == "json":
-        click.echo(json.dumps(status.as_json(), indent=2))
+        print_json(status.as_json())
         return
     click.echo("running" if status.running else "not running: `cloudmart local start` starts it")
     if status.info is not None:
@@ -83,9 +89,12 @@ def local_status(format_: str) -> None:
         click.echo(f"  {'up  ' if component.pid is not None else 'DOWN'}  {component.name} (port {ports})")
 
 
-def _show_cluster(info: ClusterInfo, runtime: str) -> None:
+def _show_cluster(cluster: LocalCluster, info: ClusterInfo, runtime: str, format_: str) -> None:
     from cloudmart.cluster.local import SIMULATED
 
+    if format_ == "json":
+        print_json(cluster.status().as_json())
+        return
     click.echo(f"Kubernetes {info.version} at {info.server}")
     if runtime == "binary":
         click.echo(SIMULATED[0].upper() + SIMULATED[1:] + ".")
@@ -110,15 +119,16 @@ def _show_cluster(info: ClusterInfo, runtime: str) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Timeline as JSON, and beside it a picture. [default: .local/load/<stack>.json]",
 )
+@formats("text", "json")
 def local_load(
-    stack: str, root: Path, profile: Path | None, speed: str, seed: int, hours: float, out: Path | None
+    stack: str, root: Path, profile: Path | None, speed: str, seed: int, hours: float, out: Path | None, format_: str
 ) -> None:
     """Let a day of load pass over the simulated pods of a stack that is up, and watch what the cluster makes of it."""
     from cloudmart.cluster import load as load_
     from cloudmart.cluster import toolchain
     from cloudmart.cluster.kubectl import Kubectl
     from cloudmart.cluster.local import LocalCluster
-    from cloudmart.finops import prices
+    from cloudmart.finops import prices, tables
     from cloudmart.finops.rightsize import monthly
     from cloudmart.settings import load
 
@@ -143,5 +153,45 @@ def local_load(
     timeline = driver.run(speed=factor, seed=seed, minutes=hours * 60, progress=say)
     load_.save(timeline, file)
     write(picture := file.with_suffix(".svg"), load_.replicas_chart(timeline))
-    load_.print_summary(timeline, sys.stdout)
+    if format_ == "json":
+        print_json({**load_.summary(timeline), "timeline": str(file), "picture": str(picture)})
+        return
+    tables.print_table(_summaries(timeline), sys.stdout)
     click.echo(f"{file}\n{picture}")
+
+
+def _summaries(timeline: Timeline) -> Table:
+    from cloudmart.cluster.load import summaries
+    from cloudmart.finops.tables import Column, Table
+
+    found = summaries(timeline)
+    return Table(
+        "",
+        (
+            Column("service", number=False),
+            Column("pods least/mean/peak"),
+            Column("pending", rank=2),
+            Column("at maximum", rank=1),
+            Column("over limits", rank=1),
+            Column(f"{timeline.currency} a month"),
+            Column("fixed at the peak", rank=1),
+        ),
+        [
+            (
+                row.service,
+                f"{row.least}/{row.mean:.1f}/{row.peak}",
+                str(row.pending),
+                f"{row.pinned:.0%}",
+                f"{row.over_limit} of {row.samples}",
+                f"{row.requested:.2f}",
+                f"{row.at_peak:.2f}",
+            )
+            for row in found
+        ],
+        (
+            "all of these",
+            *[""] * 4,
+            f"{sum(row.requested for row in found):.2f}",
+            f"{sum(row.at_peak for row in found):.2f}",
+        ),
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from cloudmart.cli._options import DEBUG, ROOT, STACK, examples, formats, out_file
-from cloudmart.cli._output import print_or_write, say, traceback
+from cloudmart.cli._output import print_json, print_or_write, say, traceback
 from cloudmart.errors import UserError, meant, printable
 
 if TYPE_CHECKING:
@@ -215,8 +215,9 @@ def _compared_with(stack: str, root: Path, base: str | None, against: str | None
     "--out", type=click.Path(path_type=Path), help="Folder for the manifests. [default: .local/manifests/<stack>]"
 )
 @click.option("--check", is_flag=True, help="Write nothing; say what in the folder is not what would be written.")
+@formats("text", "json")
 @DEBUG
-def render_command(stack: str, root: Path, out: Path | None, check: bool, debug: bool) -> None:
+def render_command(stack: str, root: Path, out: Path | None, check: bool, format_: str, debug: bool) -> None:
     """Write a stack's manifests, one file an object, for GitOps; without Secrets, which hold values made elsewhere.
 
     Exit status: 0 written, or with --check all as it should be; 1 --check found a difference; 2 bad input.
@@ -228,6 +229,11 @@ def render_command(stack: str, root: Path, out: Path | None, check: bool, debug:
         recording = recorder.record(stack, root)
     if check:
         found = render.check(recording, out)
+        if format_ == "json":
+            differing = {"stale": found.stale, "missing": found.missing, "superfluous": found.superfluous}
+            shown = {what: dict(names) for what, names in differing.items()}
+            print_json({"stack": stack, "out": str(out), "same": found.same, "files": found.files, **shown})
+            sys.exit(0 if found.same else 1)
         for what in ("stale", "missing", "superfluous"):
             for name, label in getattr(found, what).items():
                 click.echo(printable(f"{what}: {name} ({label})"))
@@ -237,6 +243,10 @@ def render_command(stack: str, root: Path, out: Path | None, check: bool, debug:
         say(f"{out} is not what stack {stack} renders; run: cloudmart render --stack {stack} --out {out}")
         sys.exit(1)
     result = render.render(recording, out)
+    if format_ == "json":
+        written = {"files": result.files, "removed": result.removed, "leftOut": result.left_out}
+        print_json({"stack": stack, "out": str(out), **written})
+        return
     for line in result.left_out:
         say(f"left out: {line}")
     say(f"{len(result.files)} files in {out}, {len(result.removed)} old ones removed")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, completing, context_named, examples, formats
-from cloudmart.cli._output import print_tables, say, traceback
+from cloudmart.cli._output import print_json, print_tables, say, traceback
 from cloudmart.errors import UserError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def rotate_command(
     with traceback(debug):
         planned = rotation.plan(stack, root, name)
     if format_ == "json":
-        click.echo(json.dumps(rotation.document(planned), indent=2))
+        print_json(rotation.document(planned))
     else:
         click.echo("\n".join(rotation.lines(planned)))
     if not yes:

@@ -19,13 +19,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self, TextIO
+from typing import Annotated, Any, Self
 
 import pydantic
 from pydantic import Field, Strict, model_validator
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.errors import UserError, meant
@@ -576,29 +573,28 @@ def summaries(timeline: Timeline) -> list[Summary]:
     return found
 
 
-def print_summary(timeline: Timeline, out: TextIO) -> None:
-    """A table of the summaries."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("service", no_wrap=True)
-    money = f"{timeline.currency} a month"
-    for heading in ("pods least/mean/peak", "pending", "at maximum", "over limits", money, "fixed at the peak"):
-        table.add_column(heading, justify="right")
-    found = summaries(timeline)
-    for row in found:
-        table.add_row(
-            row.service,
-            f"{row.least}/{row.mean:.1f}/{row.peak}",
-            str(row.pending),
-            f"{row.pinned:.0%}",
-            f"{row.over_limit} of {row.samples}",
-            f"{row.requested:.2f}",
-            f"{row.at_peak:.2f}",
-        )
-    table.add_section()
-    total, peak = sum(row.requested for row in found), sum(row.at_peak for row in found)
-    table.add_row("all of these", "", "", "", "", f"{total:.2f}", f"{peak:.2f}")
-    console = Console(file=out)
-    (console if console.is_terminal else Console(file=out, width=120)).print(table)
+def summary(timeline: Timeline) -> Mapping[str, Any]:
+    """The run and its summaries, for ``--format json``."""
+    return {
+        "stack": timeline.stack,
+        "kubernetes": timeline.kubernetes,
+        "speed": timeline.speed,
+        "seed": timeline.seed,
+        "currency": timeline.currency,
+        "services": [
+            {
+                "name": row.service,
+                "pods": {"least": row.least, "mean": round(row.mean, 3), "peak": row.peak},
+                "pending": row.pending,
+                "atMaximum": round(row.pinned, 4),
+                "overLimits": row.over_limit,
+                "samples": row.samples,
+                "monthly": round(row.requested, 4),
+                "monthlyAtPeak": round(row.at_peak, 4),
+            }
+            for row in summaries(timeline)
+        ],
+    }
 
 
 def chart(series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, y_title: str) -> str:

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from cloudmart.deploy.rollout import workloads
 from cloudmart.deploy.up import Deployed
 from cloudmart.finops import prices
 from cloudmart.finops.estimate import Range, of_stack
+from cloudmart.finops.estimate_report import json_range
+from cloudmart.finops.tables import Column, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,28 +58,63 @@ def _row(name: str, live: Mapping[str, Any], scales: tuple[int, int] | None, mon
     )
 
 
-def print_table(deployed: Deployed, console: Console) -> None:
-    """Prints the rows with their sum, at the stack's prices."""
-    currency = prices.of_stack(deployed.settings.prices, deployed.recording.root).currency
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("service", no_wrap=True)
-    table.add_column("ready", justify="right")
-    table.add_column("HPA", justify="right")
-    table.add_column("requests a pod", justify="right")
-    table.add_column(f"{currency} a month (min-max)", justify="right")
-    total = Range()
-    for row in rows(deployed):
-        total += row.monthly
-        table.add_row(
-            row.name,
-            f"{row.ready}/{row.desired}",
-            f"{row.scales[0]}-{row.scales[1]}" if row.scales else "-",
-            f"{row.cpu} {row.memory}",
-            _cost(row.monthly),
-        )
-    table.add_section()
-    table.add_row("all of these", "", "", "", _cost(total))
-    console.print(table)
+def table(found: Sequence[Row], currency: str) -> Table:
+    """The rows with their sum, for people."""
+    return Table(
+        "",
+        (
+            Column("service", number=False),
+            Column("ready"),
+            Column("HPA", rank=1),
+            Column("requests a pod", rank=2),
+            Column(f"{currency} a month (min-max)"),
+        ),
+        [
+            (
+                row.name,
+                f"{row.ready}/{row.desired}",
+                f"{row.scales[0]}-{row.scales[1]}" if row.scales else "-",
+                f"{row.cpu} {row.memory}",
+                _cost(row.monthly),
+            )
+            for row in found
+        ],
+        ("all of these", "", "", "", _cost(sum((row.monthly for row in found), Range()))),
+    )
+
+
+def data(deployed: Deployed) -> Mapping[str, Any]:
+    """The same for ``--format json``, with what the commands to go on with need."""
+    found, kubectl = rows(deployed), deployed.target.kubectl
+    return {
+        "stack": deployed.settings.stack,
+        "namespace": deployed.settings.namespace.name,
+        "cluster": {
+            "local": deployed.target.local,
+            "context": kubectl.context,
+            "kubeconfig": str(kubectl.kubeconfig) if kubectl.kubeconfig else None,
+        },
+        "engine": "pulumi" if deployed.environment else None,
+        "environment": dict(deployed.environment),
+        "currency": currency(deployed),
+        "services": [
+            {
+                "name": row.name,
+                "ready": row.ready,
+                "desired": row.desired,
+                "autoscaling": {"min": row.scales[0], "max": row.scales[1]} if row.scales else None,
+                "requests": {"cpu": row.cpu, "memory": row.memory},
+                "monthly": json_range(row.monthly),
+            }
+            for row in found
+        ],
+        "monthly": json_range(sum((row.monthly for row in found), Range())),
+    }
+
+
+def currency(deployed: Deployed) -> str:
+    """Of the stack's prices."""
+    return prices.of_stack(deployed.settings.prices, deployed.recording.root).currency
 
 
 def _cost(cost: Range) -> str:

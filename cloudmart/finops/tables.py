@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -65,6 +66,13 @@ def print_text(document: Document, out: TextIO, width: int | None = None) -> Non
         console.print()
     for note in document.notes:
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=not console.is_terminal)
+
+
+def print_table(table: Table, out: TextIO) -> None:
+    """Print a table alone, ruled, with colour and in the terminal's width where `out` is one."""
+    console = terminal.console(out, _PLAIN_WIDTH)
+    console.print()
+    console.print(_rich(table, console.width, ruled=True))
 
 
 def as_text(document: Document) -> str:
@@ -133,15 +141,22 @@ def percent(ratio: float | None, *, sign: bool = False) -> str:
     return "0%" if text in ("+0%", "-0%") else text
 
 
-def _rich(table: Table, width: int) -> RichTable:
+def _rich(table: Table, width: int, *, ruled: bool = False) -> RichTable:
+    # Rules come with a space on each side of a cell, and one between the columns.
+    gap = _GAP + ruled
     rows = [*table.rows, *([table.total] if table.total else [])]
     keep = list(range(len(table.columns)))
     widths = [max([len(column.name), *(len(row[i]) for row in rows)]) for i, column in enumerate(table.columns)]
     # The first column can be cut short; the others must show whole or not at all.
-    while len(keep) > 2 and sum(widths[i] + _GAP for i in keep[1:]) + min(widths[0], _NARROWEST_NAME) > width:
+    first = min(widths[0], _NARROWEST_NAME) + 2 * ruled
+    while len(keep) > 2 and first + sum(widths[i] + gap for i in keep[1:]) > width:
         keep.remove(max(keep[1:], key=lambda i: (table.columns[i].rank, i)))
     result = RichTable(
-        box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim", show_footer=bool(table.total)
+        box=box.SIMPLE_HEAD if ruled else None,
+        pad_edge=False,
+        padding=(0, 1) if ruled else (0, _GAP, 0, 0),
+        header_style="dim",
+        show_footer=bool(table.total),
     )
     for i in keep:
         column = table.columns[i]

@@ -89,6 +89,7 @@ def test_a_terminal_is_asked_for_what_no_option_says(tmp_path: Path, monkeypatch
 
 def test_the_choices_are_those_of_the_settings() -> None:
     choices = {p.name: list(p.type.choices) for p in init.params if isinstance(p.type, click.Choice)}
+    del choices["format_"]
     assert choices == {"criticality": list(Criticality), "traffic": list(Traffic)}
 
 
