@@ -10,7 +10,7 @@ OUT ?= .local/sbom.json
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down preview test e2e reliability check bench lock sbom audit
+.PHONY: help setup up down preview test e2e reliability check bench docs lock sbom audit
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,11 @@ bench: setup ## measure; writes docs/performance.md and docs/rightsizing-measure
 	@$(BIN)/python benchmarks/bench.py
 	@$(BIN)/python -m benchmarks.costs
 	@$(BIN)/python benchmarks/rightsizing.py
+
+# A link that leads nowhere, a page that is not in the contents and a diagram that Mermaid refuses are errors.
+docs: setup ## build the documentation as a site, in .local/site
+	@$(BIN)/sphinx-build -q -E -a -W --keep-going -b html -d .local/site-cache docs .local/site
+	@echo ".local/site/index.html" >&2
 
 # No address of an index gets into a lock, so that it installs from every mirror. Renovate runs the command at its top.
 COMPILE := $(BIN)/uv pip compile -q --upgrade --universal --python-version=3.11 --generate-hashes

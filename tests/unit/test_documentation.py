@@ -6,7 +6,10 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,78 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z0-9]+)", page.read_text(), re.MULTILINE))
     assert named <= targets
+
+
+def test_the_contents_list_every_page_once() -> None:
+    contents = CHECKOUT / "docs/index.md"
+    listed = re.findall(
+        r"^- \[[^\]]+\]\(([^)#:]+\.md)\): \S|^- \[[^\]]+\]\((decisions/[^)]+)\)$", contents.read_text(), re.M
+    )
+    pages = [str(page.relative_to(contents.parent)) for page in PAGES if page.name not in ("README.md", "index.md")]
+    assert sorted(plain or decision for plain, decision in listed) == sorted(pages)
+
+
+class References(HTMLParser):
+    """Where a page has a browser go by itself: scripts, styles, pictures, fonts; not links that somebody clicks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "link" and values.get("rel") in ("stylesheet", "icon", "preload", "preconnect", "dns-prefetch"):
+            self.found.append(values.get("href") or "")
+        elif tag != "a":
+            self.found += [value for key in ("src", "srcset", "data", "poster") if (value := values.get(key))]
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_its_pages_fetch_nothing_from_elsewhere(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-b",
+        "html",
+        str(CHECKOUT / "docs"),
+        str(tmp_path),
+    ]
+    built = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (built.returncode, built.stderr) == (0, "")
+    pages = sorted(tmp_path.rglob("*.html"))
+    assert len(pages) >= len(PAGES)  # with search and index, without the README
+    for page in pages:
+        references = References()
+        references.feed(page.read_text())
+        assert references.found, page
+        assert [found for found in references.found if "://" in found or found.startswith("//")] == [], page
+        assert 'class="highlight-mermaid' not in page.read_text(), page
+    styles = "".join(style.read_text() for style in tmp_path.rglob("*.css"))
+    assert re.findall(r"@import[^;]*//[^;]*|url\([\"']?(?:https?:)?//[^)]*", styles) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("[gone](nowhere.md)", "xref_missing"),
+        ("[gone](index.md#nowhere)", "xref_missing"),
+        ("```mermaid\nflowchart LR\n  a --> \n```", "Parse error"),
+    ],
+)
+def test_the_site_is_not_built_with_a_link_or_a_diagram_that_is_wrong(page: str, said: str, tmp_path: Path) -> None:
+    for name in ("conf.py", "_static"):
+        copy = shutil.copytree if (CHECKOUT / "docs" / name).is_dir() else shutil.copy
+        copy(CHECKOUT / "docs" / name, tmp_path / name)
+    (tmp_path / "index.md").write_text(f"# Contents\n\n{page}\n")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", str(tmp_path), str(tmp_path / "out")]
+    built = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert built.returncode != 0
+    assert said in built.stderr
 
 
 def commands(text: str) -> Iterator[tuple[str, bool]]:
