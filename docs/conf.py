@@ -16,7 +16,6 @@ html_theme = "furo"
 html_title = project
 html_show_copyright = html_show_sphinx = False
 html_copy_source = html_show_sourcelink = False
-exclude_patterns = ["conf.py"]
 # Anchors as GitHub makes them, down to `####`: a link to one works in both places.
 myst_heading_anchors = 4
 html_css_files = ["pages.css"]

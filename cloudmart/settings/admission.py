@@ -29,9 +29,12 @@ class AdmissionSettings(Layer):
     """
 
     namespace: DnsLabel = "gatekeeper-system"
+    #: What enforces the rules.
     engine: AdmissionEngine = AdmissionEngine.NATIVE
     chart: ChartSource = ChartSource()
+    #: Gatekeeper's webhook.
     controller: Workload = workload(requests=("100m", "256Mi"), limits=("400m", "512Mi"), replicas=3)
+    #: Gatekeeper's audit of what is there.
     audit: Workload = workload(requests=("100m", "256Mi"), limits=("400m", "512Mi"))
     #: How long after one audit of everything that is there the next begins.
     audit_interval_seconds: Annotated[int, Strict(), Field(ge=10, le=86_400)] = 300

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
+import itertools
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, Strict, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    Strict,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from cloudmart.errors import printable
 from cloudmart.settings.quantities import Bytes, Cpu, Quantity
@@ -88,10 +102,35 @@ Cidr = Annotated[str, Strict(), Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"), A
 AddressOrCidr = Annotated[str, Strict(), Field(pattern=r"^[0-9a-fA-F.:]+(/[0-9]{1,3})?$"), AfterValidator(_network)]
 
 
+def comments(of: type) -> dict[str, str]:
+    """The `#:` comments above the attributes of a class and of those that it inherits from, by the attribute's name."""
+    found: dict[str, str] = {}
+    for cls in reversed(of.__mro__):
+        if not cls.__module__.startswith("cloudmart."):
+            continue
+        lines = inspect.getsource(cls).splitlines()
+        for number, line in enumerate(lines):
+            if attribute := re.match(r"    (\w+)(: | = )", line):
+                above = itertools.takewhile(lambda text: text.startswith("    #:"), reversed(lines[:number]))
+                text = " ".join(part.removeprefix("    #:").strip() for part in reversed([*above]))
+                found |= {attribute[1]: text} if text else {}
+    return found
+
+
 class Model(BaseModel):
     """Base of the tree: immutable, and nothing unknown gets in. Keys are camelCase in YAML, snake_case in Python."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        # What stands above a field in the code is what an editor shows while one types.
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in comments(cls).items():
+            if (field := cls.model_fields.get(name)) and (key := field.alias or name) in properties:
+                properties[key]["description"] = text
+        return schema
 
     @model_validator(mode="before")
     @classmethod
@@ -118,14 +157,18 @@ def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 class Amounts(Model):
     """CPU in cores and memory in bytes."""
 
+    #: Cores.
     cpu: ContainerCpu
+    #: Bytes.
     memory: ContainerMemory
 
 
 class Resources(Model):
     """What a container asks for (`requests`) and may never pass (`limits`)."""
 
+    #: What the scheduler reserves, and what is paid for.
     requests: Amounts
+    #: What the container may never pass.
     limits: Amounts
 
     @model_validator(mode="after")
@@ -142,9 +185,13 @@ class Resources(Model):
 class Image(Model):
     """A container image. `digest`, where given, wins over `tag`: it cannot be moved."""
 
+    #: Registry and path.
     repository: Annotated[str, Strict(), Field(pattern=r"^[a-z0-9]([a-z0-9._/:-]*[a-z0-9])?$", max_length=255)]
+    #: One version; not `latest`.
     tag: Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)] | None = None
+    #: `sha256:…`, which wins over the tag.
     digest: Annotated[str, Strict(), Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    #: Secrets of the namespace that the registry asks for.
     pull_secrets: tuple[DnsLabel, ...] = ()
 
     @model_validator(mode="after")

@@ -58,6 +58,7 @@ class StoreMode(StrEnum):
 class Storage(Model):
     """The volume claim of a store's pod."""
 
+    #: Size of the volume; it can only grow.
     size: VolumeSize = Bytes("20Gi")
     #: The cluster's default class where it is left out.
     storage_class: HostName | None = None
@@ -66,7 +67,9 @@ class Storage(Model):
 class Exporter(Model):
     """A Prometheus exporter beside the store, in the same pod."""
 
+    #: Whether it runs.
     enabled: Flag = False
+    #: Its image.
     image: Image
     #: Exporters idle between scrapes; the limit leaves room for a scrape of many tables, keys or partitions.
     resources: Resources = Resources(
@@ -77,7 +80,9 @@ class Exporter(Model):
 class ExternalEndpoint(Model):
     """A managed endpoint outside the cluster."""
 
+    #: Its name, which services are given.
     host: HostName
+    #: Its port.
     port: Port
     #: Where its addresses lie. NetworkPolicies know no host names, and no range is safe to guess.
     cidrs: Annotated[tuple[Cidr, ...], Field(min_length=1)]
@@ -95,16 +100,22 @@ class Store(Model):
     #: The same of the pods that clients connect to in mode `operator`.
     cluster_metrics_port: ClassVar[int]
 
+    #: How it runs.
     mode: StoreMode = StoreMode.SINGLE
     #: Who pays; the namespace's cost center where it is left out.
     cost_center: LabelValue | None = None
     #: Refuses to delete the workload until a stack says otherwise. Not its passwords: the server takes up another one.
     protect: Flag = False
 
+    #: Its image in mode `single`.
     image: Image
+    #: The volume of each replica.
     storage: Storage
+    #: Requests and limits of each replica.
     resources: Resources
+    #: Its metrics for Prometheus.
     exporter: Exporter
+    #: The managed endpoint of mode `external`.
     external: ExternalEndpoint | None = None
 
     @property
@@ -235,6 +246,7 @@ class Pooler(Workload):
 
     replicas: Positive = 2
     image: Image = Image(repository="ghcr.io/cloudnative-pg/pgbouncer", tag="1.25.1")
+    #: When a client gives its connection to the server back.
     mode: PoolMode = PoolMode.SESSION
 
 
@@ -300,10 +312,13 @@ class PostgresCluster(Model):
     #: Of the operator's own series, which brings what it needs; the tag names the Debian release, whose collations the
     #: indexes depend on.
     image: Image = Image(repository="ghcr.io/cloudnative-pg/postgresql", tag="18.4-minimal-trixie")
+    #: The write-ahead log's own volume.
     wal_storage: WalStorage = WalStorage()
+    #: PgBouncer in front.
     pooler: Pooler = Pooler.model_validate(
         workload(requests=("50m", "64Mi"), limits=("500m", "128Mi"), replicas=2).model_dump()
     )
+    #: Left out, there is none.
     backup: Backup | None = None
 
 
@@ -325,11 +340,13 @@ class PostgresSettings(Store):
     exporter: PostgresExporter = PostgresExporter()
     external: PostgresEndpoint | None = None
 
+    #: The database that services share.
     database: _UserName = "cloudmart"
     #: The role that services use. It owns the database and is no superuser.
     user: _UserName = "cloudmart"
     #: Enough for every replica at the top of its range with a pool of ten; each costs up to some 10 MiB.
     max_connections: Positive = 100
+    #: The cluster of mode `operator`.
     cluster: PostgresCluster = PostgresCluster()
 
     @model_validator(mode="after")
@@ -405,6 +422,7 @@ class RedisEndpoint(ExternalEndpoint):
     """A managed Redis or Valkey."""
 
     port: Port = 6379
+    #: Whether it speaks TLS.
     tls: Flag = True
 
 
@@ -441,6 +459,7 @@ class RedisCluster(Model):
 
     #: Sentinels decide by a majority, so an odd number.
     replicas: Literal[3, 5, 7] = 3
+    #: HAProxy in front.
     proxy: RedisProxy = RedisProxy.model_validate(
         workload(requests=("50m", "64Mi"), limits=("500m", "128Mi"), replicas=2).model_dump()
     )
@@ -469,6 +488,7 @@ class RedisSettings(Store):
 
     #: A cache evicts what was not read for longest; `noeviction` is for data that exists nowhere else.
     eviction: EvictionPolicy = EvictionPolicy.ALLKEYS_LRU
+    #: The replicas of mode `operator`.
     cluster: RedisCluster = RedisCluster()
 
     def pod_labels(self, name: str) -> Mapping[str, str]:
@@ -517,7 +537,9 @@ class KafkaEndpoint(ExternalEndpoint):
     """A managed Kafka."""
 
     port: Port = 9096
+    #: With or without TLS.
     security_protocol: Literal["SASL_SSL", "SASL_PLAINTEXT"] = "SASL_SSL"
+    #: How clients authenticate.
     sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
 
 
@@ -530,7 +552,9 @@ class KafkaExporter(Exporter):
 class Topic(Model):
     """A topic. What it leaves out is as the store has it."""
 
+    #: Its parallelism; the store's where it is left out.
     partitions: Positive | None = None
+    #: How long messages stay; as the store says where it is left out.
     retention_hours: Positive | None = None
 
 
@@ -538,15 +562,18 @@ class KafkaControllers(Workload):
     """Nodes that keep the metadata and nothing else."""
 
     replicas: Literal[3, 5] = 3
+    #: The volume of each.
     storage: Storage = Storage(size=Bytes("10Gi"))
 
 
 class EntityOperator(Model):
     """Strimzi's two operators beside a cluster, one for topics and one for users, each in a container of its own."""
 
+    #: The one for topics.
     topics: Resources = Resources(
         requests=Amounts(cpu=Cpu("50m"), memory=Bytes("256Mi")), limits=Amounts(cpu=Cpu("500m"), memory=Bytes("256Mi"))
     )
+    #: The one for users.
     users: Resources = Resources(
         requests=Amounts(cpu=Cpu("50m"), memory=Bytes("256Mi")), limits=Amounts(cpu=Cpu("500m"), memory=Bytes("256Mi"))
     )
@@ -565,6 +592,7 @@ class KafkaCluster(Model):
     controllers: KafkaControllers | None = None
     #: One that the pinned Strimzi has an image for.
     version: Literal["4.2.0", "4.2.1", "4.3.0", "4.3.1"] = "4.3.1"
+    #: Strimzi's operators for topics and users.
     entity_operator: EntityOperator = EntityOperator()
 
 
@@ -594,6 +622,7 @@ class KafkaSettings(Store):
     auto_create_topics: Flag = True
     #: The topics; services say which they produce to and consume from. In mode `operator` there are no others.
     topics: FrozenMapping[TopicName, Topic] = Field(default={}, validate_default=True)
+    #: The brokers of mode `operator`.
     cluster: KafkaCluster = KafkaCluster()
 
     def _cluster_passwords(self, name: str, callers: Sequence[str]) -> Sequence[str]:
@@ -647,8 +676,11 @@ class KafkaSettings(Store):
 class DataSettings(Model):
     """The data layer. A store that is left out or null does not exist."""
 
+    #: PostgreSQL.
     postgres: PostgresSettings | None = None
+    #: Redis.
     redis: RedisSettings | None = None
+    #: Kafka.
     kafka: KafkaSettings | None = None
 
 

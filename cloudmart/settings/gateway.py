@@ -30,6 +30,7 @@ class ServiceType(StrEnum):
 class GatewayService(Model):
     """The Service in front of the proxy's pods."""
 
+    #: How it is reached.
     type: ServiceType = ServiceType.CLUSTER_IP
     #: What the cloud's load balancer reads, such as its kind and whether it is internal.
     annotations: FrozenMapping[str, Annotated[str, Strict()]] = Field(default={}, validate_default=True)
@@ -47,6 +48,7 @@ class GatewayTls(Model):
 class Cors(Model):
     """Which other origins' pages may call the API from a browser."""
 
+    #: Whose pages may call, each written out.
     origins: Annotated[
         tuple[Annotated[str, Strict(), Field(pattern=r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$", max_length=300)], ...],
         Field(min_length=1),
@@ -62,9 +64,13 @@ class RequestsPerMinute(Model):
     limit is for abuse, not for load.
     """
 
+    #: Of services of criticality `critical`.
     critical: Positive = 1200
+    #: Of `high`.
     high: Positive = 600
+    #: Of `standard`.
     standard: Positive = 300
+    #: Of `low`.
     low: Positive = 120
 
     def of(self, criticality: Criticality) -> int:

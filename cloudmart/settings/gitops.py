@@ -26,6 +26,7 @@ class SyncMode(StrEnum):
 class Sync(Model):
     """What Argo CD does about a difference between the repository and the cluster."""
 
+    #: Who delivers.
     mode: SyncMode = SyncMode.MANUAL
     #: Deletes what is no longer in the repository, once somebody has confirmed it.
     prune: Flag = False
@@ -88,6 +89,7 @@ class Repository(Model):
 class Notifications(Model):
     """Messages about drift and failures: one POST of ``{"text": ...}``, as chat systems' incoming webhooks read it."""
 
+    #: Whether they are sent.
     enabled: Flag = False
     #: The Secret in Argo CD's namespace whose key ``url`` is the webhook's address: who knows it can write there.
     secret: DnsLabel = "argocd-notifications-webhook"  # noqa: S105 - its name

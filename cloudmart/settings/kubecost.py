@@ -30,6 +30,7 @@ class ChartName(StrEnum):
 class KubecostChart(ChartSource):
     """Which of the two charts, and where it comes from."""
 
+    #: 3.x or 2.x.
     name: ChartName = ChartName.KUBECOST
 
     @property
@@ -72,14 +73,16 @@ class KubecostStorage(Model):
 class KubecostRetention(Model):
     """How long costs are remembered: `days` at daily, `hours` at hourly resolution."""
 
+    #: Days at daily resolution.
     days: Annotated[int, Strict(), Field(ge=1, le=1095)] = 91
-    # 2.x wants its Prometheus to hold more than this, and at least 50 hours.
+    #: Hours at hourly resolution. 2.x wants its Prometheus to hold more than this, and at least 50 hours.
     hours: Annotated[int, Strict(), Field(ge=1, le=720)] = 49
 
 
 class OptionalComponent(Resources):
     """A part of Kubecost that can be left out."""
 
+    #: Whether it runs.
     enabled: Flag
 
 
@@ -131,6 +134,7 @@ class KubecostSettings(Layer):
     cloud_integration_secret: DnsLabel | None = None
     #: Registry that mirrors the images (3.x); the chart's own where it is left out.
     image_registry: Annotated[str, Strict(), Field(pattern=r"^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?$")] | None = None
+    #: Secrets of Kubecost's namespace that the registry asks for.
     image_pull_secrets: tuple[DnsLabel, ...] = ()
     #: Namespaces whose pods may call the API, besides Kubecost's own.
     api_clients: tuple[DnsLabel, ...] = ()

@@ -20,6 +20,7 @@ def amounts(cpu: str, memory: str) -> Amounts:
 class Workload(Resources):
     """One workload that a chart makes: what each of its pods asks for, and how many there are."""
 
+    #: How many.
     replicas: Positive = 1
 
 
@@ -31,10 +32,13 @@ def workload(*, requests: tuple[str, str], limits: tuple[str, str], replicas: in
 class Layer(Model):
     """A layer that one or more Helm charts make. Off, it leaves no trace."""
 
+    #: Whether the layer is there.
     enabled: Flag = False
+    #: The layer's own namespace.
     namespace: DnsLabel
-    #: Who pays for the layer, and who runs it; the shop's namespace decides where they are left out.
+    #: Who pays for the layer; the shop's cost center where it is left out.
     cost_center: LabelValue | None = None
+    #: Who runs the layer; the shop's team where it is left out.
     team: LabelValue | None = None
     #: Whether `pulumi destroy` must refuse to take the layer.
     protect: Flag = False

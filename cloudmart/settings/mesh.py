@@ -46,6 +46,7 @@ class MeshSettings(Layer):
     """Istio in sidecar or ambient mode."""
 
     namespace: DnsLabel = "istio-system"
+    #: Where the proxies are.
     mode: MeshMode = MeshMode.SIDECAR
     #: What the cluster is made of, where that is one of these.
     platform: MeshPlatform | None = None

@@ -101,14 +101,18 @@ class Declaration(Model):
 
     #: Value of the label `project`, and prefix of cluster-wide names.
     project: ProjectName
+    #: The cluster, as far as manifests depend on it.
     cluster: Cluster
+    #: The shop's namespace, its owner, and who pays by default.
     namespace: NamespaceSettings
     #: The closed registry of who can be billed.
     cost_centers: FrozenMapping[LabelValue, CostCenter]
     #: Stands in for services that have no image yet. It listens on the container port as an unprivileged user and
     #: answers both probe paths.
     placeholder_image: Image
+    #: The microservices, by name.
     services: FrozenMapping[ServiceName, Service]
+    #: What services call outside of the cluster, by name.
     externals: FrozenMapping[ServiceName, External] = Field(default={}, validate_default=True)
     data: DataSettings
     kubecost: KubecostSettings

@@ -24,6 +24,7 @@ GRAFANA_ADMIN = "grafana-admin"
 class Stored(Workload):
     """A workload with a volume for each of its pods."""
 
+    #: Size of each pod's volume.
     storage: VolumeSize
 
 
@@ -36,11 +37,14 @@ class MonitoringWorkloads(Model):
 
     #: Replicas scrape and store everything each for itself.
     prometheus: Stored = Stored(requests=amounts("250m", "1Gi"), limits=amounts("1", "2Gi"), storage=Bytes("20Gi"))
+    #: Groups alerts and tells people.
     alertmanager: Stored = Stored(requests=amounts("20m", "64Mi"), limits=amounts("80m", "128Mi"), storage=Bytes("1Gi"))
     #: One pod without a volume: data sources, dashboards and the password come from the program, and what people change
     #: by hand is gone with the pod.
     grafana: Resources = Resources(requests=amounts("100m", "256Mi"), limits=amounts("400m", "512Mi"))
+    #: Prometheus' operator.
     operator: Workload = workload(requests=("50m", "128Mi"), limits=("200m", "256Mi"))
+    #: The state of the cluster's objects as metrics.
     kube_state_metrics: Workload = workload(requests=("50m", "128Mi"), limits=("200m", "256Mi"))
     #: Beside Prometheus, Alertmanager and Grafana: tells them of changed configuration.
     reloader: Resources = Resources(requests=amounts("10m", "64Mi"), limits=amounts("40m", "128Mi"))
@@ -55,7 +59,9 @@ class MetricsServerSettings(ChartSource):
     the first.
     """
 
+    #: Whether it is installed.
     enabled: Flag = False
+    #: Its pods.
     server: Workload = workload(requests=("100m", "200Mi"), limits=("400m", "400Mi"))
 
 
@@ -73,6 +79,7 @@ class MonitoringSettings(Layer):
 
     namespace: DnsLabel = "monitoring"
     stack: ChartSource = ChartSource()
+    #: The usage that HPAs and `kubectl top` read.
     metrics_server: MetricsServerSettings = MetricsServerSettings()
     components: MonitoringWorkloads = MonitoringWorkloads()
     #: The cluster's default class where it is left out.

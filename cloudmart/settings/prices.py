@@ -49,34 +49,46 @@ class Terms(Model):
 class Pool(Terms):
     """A node pool: pods whose `nodeSelector` holds all of `selector` run on it. Its prices win over the book's."""
 
+    #: Labels of its nodes.
     selector: _Selector = Field(min_length=1)
-    #: An hour of a core, and of a GiB of memory.
+    #: An hour of a core.
     cpu: Amount | None = None
+    #: An hour of a GiB of memory.
     memory: Amount | None = None
 
 
 class HourlyOverrides(Model):
     """Prices of an hour that win over the book's."""
 
+    #: A core.
     cpu: Amount | None = None
+    #: A GiB of memory.
     memory: Amount | None = None
+    #: A GiB of a volume.
     storage: Amount | None = None
+    #: A load balancer.
     load_balancer: Amount | None = None
+    #: A core on a spot node.
     spot_cpu: Amount | None = None
+    #: A GiB of memory on a spot node.
     spot_memory: Amount | None = None
 
 
 class LoadStep(Model):
     """So many replicas for so many hours of a day."""
 
+    #: Replicas.
     replicas: Annotated[Decimal, _Number, Field(ge=0, le=10_000)]
+    #: Hours of the day.
     hours: Annotated[Decimal, _Number, Field(gt=0, le=24)]
 
 
 class LoadProfile(Model):
     """How many replicas the autoscaler is expected to keep: measured, as one `average`, or declared, as a `day`."""
 
+    #: As measured.
     average: Annotated[Decimal, _Number, Field(ge=0, le=10_000)] | None = None
+    #: As declared.
     day: tuple[LoadStep, ...] = ()
     #: Where it comes from, such as the days that it was measured on.
     source: Text | None = None
@@ -110,11 +122,13 @@ class PriceSettings(Terms):
 
     #: A price book of yours, relative to the project; OpenCost's default prices where it is left out.
     book: _FileName | None = None
+    #: Prices that win over the book's.
     hourly: HourlyOverrides = HourlyOverrides()
     #: An hour of a GiB by storage class.
     storage_classes: FrozenMapping[LabelValue, Amount] = Field(default={}, validate_default=True)
     #: A GiB that leaves the cloud.
     egress: Amount | None = None
+    #: Node pools, by name.
     pools: FrozenMapping[LabelValue, Pool] = Field(default={}, validate_default=True)
     #: Nodes that a DaemonSet runs on.
     nodes: Annotated[int, Strict(), Field(ge=1, le=10_000)] | None = None
@@ -138,7 +152,9 @@ class BudgetBasis(StrEnum):
 class Budget(Model):
     """What may be spent in a month, in the currency of the price book."""
 
+    #: The amount.
     monthly: Annotated[Decimal, _Number, Field(gt=0, le=10**12)]
     #: Percent of it from which on there is a warning.
     warn_at: Percent = 80
+    #: Which figure it is held against.
     basis: BudgetBasis = BudgetBasis.EXPECTED

@@ -67,4 +67,6 @@ def _partial(schema: dict[str, Any]) -> dict[str, Any]:
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     inner = _partial(schema)
     inner.pop("default", None)
-    return {"anyOf": [inner, {"type": "null"}]}
+    # What it is for stands outside, where editors look for it.
+    said = {"description": inner.pop("description")} if "description" in inner else {}
+    return {"anyOf": [inner, {"type": "null"}], **said}

@@ -12,13 +12,16 @@ from cloudmart.settings.base import DnsLabel, FrozenMapping, HostName, Model, Po
 class SecretStore(Model):
     """An object of the External Secrets Operator that knows where to ask, and as whom. It is not made here."""
 
+    #: Its name.
     name: HostName
+    #: Its kind.
     kind: Literal["ClusterSecretStore", "SecretStore"] = "ClusterSecretStore"
 
 
 class ExternalSecrets(Model):
     """Passwords are kept in a vault, and the External Secrets Operator brings them into the cluster."""
 
+    #: Where to ask.
     store: SecretStore
     #: A password's key in the vault is this and its name: ``cloudmart/prod/`` makes ``cloudmart/prod/redis-password``.
     prefix: Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9/_.-]*$", max_length=200)] = ""

@@ -50,20 +50,28 @@ class Traffic(StrEnum):
 class ScalingPolicy(Model):
     """How fast one direction may go: at most `percent` of the current replicas in every `periodSeconds`."""
 
+    #: How long a recommendation must hold before it is followed.
     window_seconds: Annotated[int, Strict(), Field(ge=0, le=3600)]
+    #: Most that is added or taken away in a period, in percent of what there is.
     percent: Annotated[int, Strict(), Field(ge=1, le=1000)]
+    #: The period.
     period_seconds: Annotated[int, Strict(), Field(ge=1, le=1800)]
 
 
 class Autoscaling(Model):
     """A HorizontalPodAutoscaler: bounds, and target utilization as a percentage of the *requests*."""
 
+    #: Fewest replicas.
     min: Positive
+    #: Most replicas.
     max: Positive
-    #: No default, so that null can switch it off.
+    #: Percent of the CPU request; null switches it off.
     cpu: Percent | None = None
+    #: Percent of the memory request.
     memory: Percent | None = None
+    #: How fast replicas may go.
     scale_down: ScalingPolicy = ScalingPolicy(window_seconds=300, percent=50, period_seconds=60)
+    #: How fast replicas may come.
     scale_up: ScalingPolicy = ScalingPolicy(window_seconds=0, percent=100, period_seconds=30)
 
     @model_validator(mode="after")
@@ -104,9 +112,11 @@ class Route(Model):
     """A path, with all below it, at which the gateway lets requests in from outside."""
 
     # One spelling for each path: no empty, `.` or `..` parts, and none at the end.
+    #: The path, with all below it. The longest that fits a request wins.
     path: Annotated[str, Strict(), Field(pattern=rf"^/({_PART}(/{_PART})*)?$", max_length=200)]
     #: All methods where it is left out.
     methods: tuple[HttpMethod, ...] = ()
+    #: What callers must bring.
     auth: RouteAuth = RouteAuth.JWT
 
     def overlaps(self, other: Route) -> bool:
@@ -118,10 +128,15 @@ class Route(Model):
 class Probe(Model):
     """An HTTP probe on the container's port."""
 
+    #: Where it asks.
     path: Annotated[str, Strict(), Field(pattern=r"^/[A-Za-z0-9/_.~-]*$", max_length=200)]
+    #: Seconds before the first.
     initial_delay_seconds: Seconds
+    #: Seconds between two.
     period_seconds: Annotated[int, Strict(), Field(ge=1, le=3600)]
+    #: Seconds until no answer is a failure.
     timeout_seconds: Annotated[int, Strict(), Field(ge=1, le=3600)] = 2
+    #: Failures in a row that count.
     failure_threshold: Positive = 3
 
 
@@ -153,6 +168,7 @@ class Retries(Model):
     attempts: Annotated[int, Strict(), Field(ge=0, le=10)] = 2
     #: Time for each try of an idempotent request. Others have the whole time limit for one.
     per_try_timeout_seconds: Annotated[int, Strict(), Field(ge=1, le=3600)] = 5
+    #: What is tried again.
     retry_on: Annotated[tuple[RetryOn, ...], Field(min_length=1)] = (
         RetryOn.CONNECT_FAILURE,
         RetryOn.REFUSED_STREAM,
@@ -179,12 +195,14 @@ class Resilience(Model):
 
     #: From the request to the last byte of the answer, tries and all.
     timeout_seconds: Annotated[int, Strict(), Field(ge=1, le=3600)] = 15
+    #: How often a caller's proxy tries again.
     retries: Retries = Retries()
     #: By the service's criticality where it is left out.
     outlier_detection: OutlierDetection | None = None
     #: Connections that one caller's pod may have open, and requests that may wait in it for one. More are refused at
     #: once: a caller that queues without bound falls with the service that it calls.
     max_connections: Positive = 100
+    #: See `maxConnections`.
     max_pending_requests: Positive = 100
 
     @model_validator(mode="after")
@@ -206,6 +224,7 @@ class Metrics(Model):
 
     #: The container's port where it is left out.
     port: Port | None = None
+    #: Where it answers.
     path: Annotated[str, Strict(), Field(pattern=r"^/[A-Za-z0-9/_.~-]*$", max_length=200)] = "/metrics"
 
 
@@ -222,64 +241,89 @@ class Objective(Model):
     availability: Annotated[float, Field(ge=95, lt=100)]
     #: Percent of the requests that are answered within `milliseconds`.
     fast: Annotated[float, Field(ge=95, lt=100)]
+    #: The bound that `fast` is about.
     milliseconds: Milliseconds
 
 
 class OwnObjective(Model):
     """What a service promises where it is not what its criticality says."""
 
+    #: Percent of the requests that are not answered with 5xx.
     availability: Annotated[float, Field(ge=95, lt=100)] | None = None
+    #: Percent of the requests that are answered within `milliseconds`.
     fast: Annotated[float, Field(ge=95, lt=100)] | None = None
+    #: The bound that `fast` is about.
     milliseconds: Milliseconds | None = None
 
 
 class SecretKey(Model):
     """One key of a Kubernetes Secret that exists apart from the program."""
 
+    #: The Secret.
     name: DnsLabel
+    #: Its key.
     key: Annotated[str, Strict(), Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
 
 
 class ServiceTopics(Model):
     """The topics of Kafka that a service uses; each must stand in `data.kafka.topics`."""
 
+    #: Topics that it writes to.
     produces: tuple[Annotated[str, Strict()], ...] = ()
+    #: Topics that it reads.
     consumes: tuple[Annotated[str, Strict()], ...] = ()
 
 
 class Service(Model):
     """One microservice. `needs` names services, stores and externals: each is an edge, and is written only here."""
 
+    #: What it does, for people.
     description: Text
+    #: How much an outage hurts: decides priority, objectives and rate limits.
     criticality: Criticality
+    #: The shape of its load, for `cloudmart local load`.
     traffic: Traffic
     #: Who pays; the namespace's cost center where it is left out.
     cost_center: LabelValue | None = None
     #: Who runs it; the namespace's team where it is left out.
     team: LabelValue | None = None
+    #: The label `tier`.
     tier: LabelValue = "backend"
+    #: The label `version`.
     version: LabelValue = "v1"
     #: The placeholder web server where a team has no image yet.
     image: Image | None = None
+    #: Replicas at the start; the autoscaler moves them within its bounds.
     replicas: Positive
+    #: Requests and limits of its container.
     resources: Resources
+    #: Left out, the number of replicas is fixed.
     autoscaling: Autoscaling | None = None
+    #: Services, stores and externals that it calls. All that leads there follows from this.
     needs: tuple[ServiceName, ...] = ()
     #: What it does with Kafka, where it needs that. Users and their rights are made from it in mode `operator`.
     topics: ServiceTopics = ServiceTopics()
     #: What the gateway lets in; a service without routes is not reachable from outside.
     routes: Annotated[tuple[Route, ...], Field(max_length=16)] = ()
+    #: Environment variables, in plain.
     env: FrozenMapping[EnvName, Annotated[str, Strict()]] = Field(default={}, validate_default=True)
+    #: Environment variables from Secrets that exist apart from the program.
     secret_env: FrozenMapping[EnvName, SecretKey] = Field(default={}, validate_default=True)
+    #: The port that the container listens on.
     container_port: Port = 8080
+    #: A pod that fails it is restarted.
     liveness: Probe = Probe(path="/health", initial_delay_seconds=30, period_seconds=10)
+    #: A pod that fails it gets no requests.
     readiness: Probe = Probe(path="/ready", initial_delay_seconds=10, period_seconds=5)
     #: What callers' proxies do where there is a mesh.
     resilience: Resilience = Resilience()
+    #: Where its own metrics are; it needs an image of its own.
     metrics: Metrics | None = None
+    #: What it promises where that is not what its criticality says.
     slo: OwnObjective = OwnObjective()
     #: Time between "leave the endpoints" and SIGTERM, so that clients and proxies have stopped sending.
     pre_stop_seconds: Seconds = 5
+    #: Time that a pod has to stop, `preStopSeconds` included.
     termination_grace_seconds: Seconds = 30
 
     @model_validator(mode="after")
@@ -329,9 +373,13 @@ class Service(Model):
 class External(Model):
     """Something outside the cluster that a service calls."""
 
+    #: What it is, for people.
     description: Text
+    #: Its name.
     host: HostName
+    #: Its port.
     port: Port = 443
+    #: What is spoken there.
     scheme: Literal["https", "http"] = "https"
     #: Where its addresses lie, as far as it says so; NetworkPolicies know no host names. Default: everything but
     #: private ranges.
@@ -341,23 +389,31 @@ class External(Model):
 class CostCenter(Model):
     """An entry of the closed registry: nothing is billed to a code that is not in it."""
 
+    #: What it is called.
     name: Text
+    #: The team that answers for it.
     owner: LabelValue
 
 
 class Headroom(Model):
     """Room that the quota leaves above the services' maxima, in percent: rolling updates, and an operator's pod."""
 
+    #: Of CPU.
     cpu_percent: Count = 20
+    #: Of memory.
     memory_percent: Count = 20
 
 
 class NamespaceSettings(Model):
     """The namespace of the shop, its owner, and who pays by default."""
 
+    #: The namespace.
     name: DnsLabel
+    #: Who runs what says nothing else: the label `team`.
     team: LabelValue
+    #: Who pays for what says nothing else: the label `cost-center`.
     cost_center: LabelValue
+    #: Room above the services' maxima.
     headroom: Headroom = Headroom()
     #: Whether `pulumi destroy` leaves the namespace, and with it the volume claims: the data outlives the stack.
     retain: Flag = True
@@ -372,6 +428,7 @@ class Cluster(Model):
     context: Annotated[str, Strict(), Field(min_length=1, max_length=253)] | None = None
     #: DNS of the cluster, to which every pod may talk.
     dns_namespace: DnsLabel = "kube-system"
+    #: Labels of DNS' pods there.
     dns_labels: FrozenMapping[str, LabelValue] = Field(default={"k8s-app": "kube-dns"}, validate_default=True)
     #: Where DNS answers besides those pods: what runs on the nodes' own network, such as NodeLocal DNSCache, is no pod
     #: that a NetworkPolicy could select.

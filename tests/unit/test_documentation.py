@@ -20,10 +20,13 @@ import yaml
 from cloudmart.cluster.load import read_profile
 from cloudmart.preview import run
 from cloudmart.settings import load
+from docs.reference import generate
 from tests.unit.command_lines import parsed
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = sorted([CHECKOUT / "README.md", *CHECKOUT.glob("docs/**/*.md")])
+#: A block of code: its language and what is in it.
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 MARK = "<!-- tested: this block is added to the catalog and previewed -->"
 
 
@@ -33,7 +36,8 @@ def relative(page: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_every_relative_link_leads_to_a_file(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    prose = re.sub(r"`[^`\n]+`", "", FENCE.sub("", page.read_text()))
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", prose)
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert missing == []
 
@@ -67,6 +71,12 @@ class References(HTMLParser):
             self.found.append(values.get("href") or "")
         elif tag != "a":
             self.found += [value for key in ("src", "srcset", "data", "poster") if (value := values.get(key))]
+
+
+@pytest.mark.parametrize("page", generate.PAGES)
+def test_the_reference_is_what_the_models_the_rules_and_the_commands_say_now(page: str) -> None:
+    committed = (CHECKOUT / "docs/reference" / page).read_text()
+    assert committed == generate.render(generate.PAGES[page]), "out of date; run: make reference"
 
 
 @pytest.mark.slow
@@ -119,11 +129,11 @@ def test_the_site_is_not_built_with_a_link_or_a_diagram_that_is_wrong(page: str,
 
 def commands(text: str) -> Iterator[tuple[str, bool]]:
     """Every `cloudmart` command line of a page, and whether it stands in a block of commands, complete."""
-    fenced = re.findall(r"^ *```(?:sh|console)?\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    fenced = [block for language, block in FENCE.findall(text) if language in ("", "sh", "console")]
     for line in "\n".join(fenced).replace("\\\n", " ").splitlines():
         if found := re.match(r" *(?:\$ )?(?:\.venv/bin/)?cloudmart +(.*)", line):
             yield found[1], True
-    for span in re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)):
+    for span in re.findall(r"`([^`\n]+)`", FENCE.sub("", text)):
         if found := re.search(r"(?:^|\| )(?:\.venv/bin/)?cloudmart +([^|]*)$", span):
             yield found[1], False
 
