@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -263,6 +264,11 @@ def test_probes_run_the_stores_own_client_and_carry_no_password(single: Recordin
     # While the entrypoint prepares a new data folder, its temporary server answers on the socket but not over TCP.
     assert "--host=127.0.0.1" in pod(single, "postgres")["containers"][0]["readinessProbe"]["exec"]["command"]
     assert "--host=127.0.0.1" in pod(single, "postgres")["containers"][0]["startupProbe"]["exec"]["command"][-1]
+    # A server that replays its log turns clients away with status 1: not ready, but alive; 2 is no answer at all.
+    liveness = pod(single, "postgres")["containers"][0]["livenessProbe"]["exec"]["command"][-1]
+    for status, alive in ((0, True), (1, True), (2, False)):
+        answer = subprocess.run(["bash", "-c", f"pg_isready() {{ return {status}; }}; {liveness}"], timeout=10)
+        assert (answer.returncode == 0) is alive
     # An error reply, such as "loading", must not count as ready; for being alive it has to do.
     redis = pod(single, "redis")["containers"][0]
     assert "-e" in redis["readinessProbe"]["exec"]["command"]
