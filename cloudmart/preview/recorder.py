@@ -333,6 +333,10 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if collecting:
+            # What is there counts as old from now on, without a look at it: else the next object that is made would
+            # have all of it looked through.
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()
 
 

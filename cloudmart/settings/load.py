@@ -427,17 +427,17 @@ def _edges(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]
 
 
 def _routes(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]:
-    identity, earlier = settings.identity, list[tuple[str, Route]]()
+    identity, earlier = settings.identity, dict[str, list[tuple[str, Route]]]()
     for name, service in settings.services.items():
         for index, route in enumerate(service.routes):
             where = _where(("services", name, "routes", index), origins)
-            for other, taken in earlier:
+            for other, taken in earlier.get(route.path, ()):
                 if route.overlaps(taken):
                     yield (
                         f"{where}: found {_request(route)} of {name}, which {other} takes as {_request(taken)}; "
                         "allowed: each method of a path in one route"
                     )
-            earlier.append((name, route))
+            earlier.setdefault(route.path, []).append((name, route))
             if route.auth is not RouteAuth.JWT:
                 continue
             if identity is None:
