@@ -55,10 +55,8 @@ check: setup ## format, lint, strict types, fast tests
 	@$(BIN)/mypy .
 	@$(MAKE) --no-print-directory test
 
-bench: setup ## measure; writes docs/performance.md and docs/rightsizing-measured.md
-	@$(BIN)/python benchmarks/bench.py
-	@$(BIN)/python -m benchmarks.costs
-	@$(BIN)/python benchmarks/rightsizing.py
+bench: setup ## measure all of it, or ONLY=part; writes docs/performance.md and docs/rightsizing-measured.md
+	@$(BIN)/python -m benchmarks $(ONLY)
 
 reference: setup ## write docs/reference/ anew: settings, rules, commands
 	@$(BIN)/python -m docs.reference.generate

@@ -17,8 +17,6 @@ import copy
 import gc
 import importlib
 import itertools
-import os
-import platform
 import re
 import shutil
 import statistics
@@ -35,6 +33,7 @@ import pulumi
 import yaml
 from pulumi.runtime.settings import set_root_resource
 
+from benchmarks.measure import machine, say, spread, write_part
 from cloudmart.finops import budget, prices
 from cloudmart.finops.estimate import estimate
 from cloudmart.preview import policy, recorder, schema
@@ -85,6 +84,10 @@ def project(folder: Path, services: int) -> Path:
         copies[name + suffix] = service
     catalog["services"] = copies
     (folder / "catalog.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))
+    stack = yaml.safe_load((folder / "Pulumi.dev.yaml").read_text())
+    for amounts in stack["config"]["cloudmart:budgets"].values():  # they grow with the shop: a violation ends the run
+        amounts["monthly"] *= max(1, services // len(originals))
+    (folder / "Pulumi.dev.yaml").write_text(yaml.safe_dump(stack, sort_keys=False))
     return folder
 
 
@@ -167,8 +170,8 @@ def measure(root: Path) -> tuple[Times, Recording]:
     return Times(record, settings_, schemas, policies, pricing, floor=floors[0], core=floors[1]), recording
 
 
-def whole_command(*options: str, runs: int = 5) -> float:
-    """Median wall seconds of ``cloudmart preview --stack dev`` as a process, on two cores where they can be chosen."""
+def whole_command(*options: str, runs: int = 5) -> list[float]:
+    """Wall seconds of ``cloudmart preview --stack dev`` as a process, on two cores where they can be chosen."""
     pin = [] if shutil.which("taskset") is None else ["taskset", "-c", "0,1"]
     command = [*pin, sys.executable, "-m", "cloudmart.cli", "preview", "--stack", "dev", "--format", "json"]
     taken = []
@@ -176,13 +179,18 @@ def whole_command(*options: str, runs: int = 5) -> float:
         start = time.perf_counter()
         subprocess.run([*command, *options], check=True, cwd=HOME, stdout=subprocess.DEVNULL)
         taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+    return taken
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=HOME / "docs" / "performance.md")
-    out = parser.parse_args().out
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    with machine() as seen:
+        rows, command, again = measured()
+    write_part("preview", page(rows, command, again, str(seen)))
+
+
+def measured() -> tuple[list[tuple[int, int, list[Times]]], list[float], list[float]]:
+    """Services, resources and times of each size; wall seconds of the whole command, and with nothing changed."""
     rows = []
     for services, runs in SIZES.items():
         root = project(HOME / ".local" / "bench" / str(services), services)
@@ -191,40 +199,42 @@ def main() -> None:
         for run in range(runs):
             times, recording = measure(root)
             taken.append(times)
-            _say(f"{services} services, run {run + 1} of {runs}: {times.preview:.2f} s, floor {times.floor:.2f} s")
-        median = Times(*(statistics.median(getattr(t, name) for t in taken) for name in Times.__dataclass_fields__))
-        rows.append((services, len(recording.resources), median))
+            say(f"{services} services, run {run + 1} of {runs}: {times.preview:.2f} s, floor {times.floor:.2f} s")
+        rows.append((services, len(recording.resources), taken))
     command = whole_command("--no-cache")
     whole_command(runs=1)  # leaves its answer for the next ones
     again = whole_command()
-    _say(f"whole command: {command:.2f} s, and with nothing changed {again:.2f} s")
-    out.write_text(page(rows, command, again), encoding="utf-8")
+    say(f"whole command: {spread(command)} s, and with nothing changed {spread(again)} s")
+    return rows, command, again
 
 
-def page(rows: list[tuple[int, int, Times]], command: float, again: float) -> str:
+def page(found: list[tuple[int, int, list[Times]]], commands: list[float], unchanged: list[float], seen: str) -> str:
+    rows = [(services, count, _medians(taken)) for services, count, taken in found]
+    command, again = statistics.median(commands), statistics.median(unchanged)
     per_resource = [times.preview / count * 1000 for _, count, times in rows]
     growth = per_resource[-1] / per_resource[-2]
     ratio = max(times.preview / times.floor for _, _, times in rows)
     core = max(times.preview / times.core for _, _, times in rows)
     checks = max((times.policy + times.pricing) / times.floor for _, _, times in rows)
     lines = [
-        "# Performance of the offline preview",
+        "## The offline preview, and the least that it could take",
         "",
-        "Written by `make bench`; do not edit. How it is measured: the head of `benchmarks/bench.py`.",
+        "How it is measured: the head of `benchmarks/bench.py`.",
         "",
-        f"Seen with {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
-        f"pulumi {version('pulumi')}, pulumi-kubernetes {version('pulumi-kubernetes')}; "
-        f"load average {os.getloadavg()[1]:.1f} (above the number of cores, others were at work).",
+        seen,
+        f"pulumi {version('pulumi')}, pulumi-kubernetes {version('pulumi-kubernetes')}. CPU seconds, median "
+        f"(smallest-largest) of {', '.join(str(len(taken)) for _, _, taken in found)} runs. `make bench ONLY=preview`",
         "",
-        "| services | resources | preview | of it: program | settings | schemas | policies | prices "
-        "| floor | preview / floor | ms a resource | floor of the core SDK | preview / core |",
+        "| services | resources | preview, s | of it: program | settings | schemas | policies | prices "
+        "| floor, s | preview / floor | ms a resource | floor of the core SDK, s | preview / core |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for (services, count, t), each in zip(rows, per_resource, strict=True):
+    for (services, count, t), (_, _, taken), each in zip(rows, found, per_resource, strict=True):
         lines.append(
-            f"| {services} | {count} | {t.preview:.2f} s | {t.record:.2f} s | {t.settings:.3f} s | {t.schema:.3f} s "
-            f"| {t.policy:.3f} s | {t.pricing:.3f} s | {t.floor:.2f} s | {t.preview / t.floor:.2f} | {each:.2f} "
-            f"| {t.core:.2f} s | {t.preview / t.core:.2f} |"
+            f"| {services} | {count} | {spread([one.preview for one in taken])} | {t.record:.2f} | {t.settings:.3f} "
+            f"| {t.schema:.3f} | {t.policy:.3f} | {t.pricing:.3f} | {spread([one.floor for one in taken])} "
+            f"| {t.preview / t.floor:.2f} | {each:.2f} | {spread([one.core for one in taken])} "
+            f"| {t.preview / t.core:.2f} |"
         )
     lines += [
         "",
@@ -242,14 +252,18 @@ def page(rows: list[tuple[int, int, Times]], command: float, again: float) -> st
             f"policies and prices under {GOAL_CHECKS:.0%} of the floor", f"{checks:.0%} at worst", checks < GOAL_CHECKS
         ),
         _goal(
-            f"`cloudmart preview --stack dev` under {GOAL_COMMAND:.0f} s on 2 cores", f"{command:.2f} s", command < 2.0
+            f"`cloudmart preview --stack dev` under {GOAL_COMMAND:.0f} s on 2 cores, wall time",
+            f"{spread(commands)} s",
+            command < GOAL_COMMAND,
         ),
-        _goal(f"the same again, nothing changed, under {GOAL_AGAIN} s", f"{again:.2f} s", again < GOAL_AGAIN),
+        _goal(f"the same again, nothing changed, under {GOAL_AGAIN} s", f"{spread(unchanged)} s", again < GOAL_AGAIN),
         "",
-        "## What was tried",
+        "### What was tried",
         "",
         "- Pulumi's own wait for outputs looks at all that are left for each one that is done: quadratic. Waiting for",
         "  all of them first, and collecting no garbage while the program runs, took 4,553 resources from 30 to 11 s.",
+        "- Nor is what it has made looked through at the end, when collecting starts again: a quarter less at 500",
+        "  services.",
         "- Registrations are answered in the event loop's own thread: the same order on every run, and no switches.",
         "- Schemas are compiled once a kind, by a validator in Rust; the package with the data is not imported.",
         "- The policies' own servicer converts each resource anew for each rule; calling the rules does not.",
@@ -257,12 +271,12 @@ def page(rows: list[tuple[int, int, Times]], command: float, again: float) -> st
     return "\n".join(lines) + "\n"
 
 
+def _medians(taken: list[Times]) -> Times:
+    return Times(*(statistics.median(getattr(one, name) for one in taken) for name in Times.__dataclass_fields__))
+
+
 def _goal(goal: str, seen: str, met: bool) -> str:
     return f"| {goal} | {seen} | {'yes' if met else '**no**'} |"
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,13 @@ def versions() -> list[str]:
     return sorted(_folders(), key=lambda version: [int(part) for part in version.split(".")])
 
 
+def definitions(version: str) -> dict[str, Any]:
+    """The definitions of one version of the API by name, such as ``io.k8s.api.apps.v1.Deployment``, as they are checked
+    here. References are ``#/$defs/<name>``. Raises :class:`UserError` for an unknown version."""
+    found: dict[str, Any] = _definitions(_folder(version))["$defs"]
+    return found
+
+
 def validate(objects: Iterable[Recorded], version: str, definitions: Path | None = None) -> SchemaResult:
     """Check every Kubernetes object among ``objects``; ``version`` is a minor version such as ``1.36``.
 
@@ -110,9 +117,7 @@ class _Schemas:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        definitions = json.loads((folder / "_definitions.json").read_bytes())
-        _tighten(definitions["$defs"])
-        self.registry = jsonschema_rs.Registry([(_BASE, definitions)])
+        self.registry = jsonschema_rs.Registry([(_BASE, _definitions(folder))])
         self._validators: dict[tuple[str, str], jsonschema_rs.Draft202012Validator | None] = {}
 
     def validator(self, api_version: str, kind: str) -> jsonschema_rs.Draft202012Validator | None:
@@ -229,12 +234,22 @@ def _condition(schema: Any) -> Any:
 
 @functools.cache
 def _schemas(version: str) -> _Schemas:
+    return _Schemas(_folder(version))
+
+
+def _definitions(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "_definitions.json").read_bytes())
+    _tighten(found["$defs"])
+    return found
+
+
+def _folder(version: str) -> Path:
     folders = _folders()
     if version not in folders:
         raise UserError(
             f"cluster.kubernetesVersion: found {version!r}, which has no schema; allowed: {', '.join(versions())}"
         )
-    return _Schemas(folders[version])
+    return folders[version]
 
 
 @functools.cache
