@@ -45,7 +45,7 @@ def prepare(stack: str, root: Path, folder: Path) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     settings = load(stack, root)
     render.render(recorder.record(stack, root), folder / "manifests")
-    count = _chart(folder / "manifests", folder / "chart")
+    count = chart(folder / "manifests", folder / "chart")
     _schemas(settings.cluster.kubernetes_version, folder / "schemas")
     rules(settings, folder)
     names = {name: programs.program(name) for name in ("helm", "kubeconform", "kube-score", "conftest")}
@@ -54,7 +54,7 @@ def prepare(stack: str, root: Path, folder: Path) -> int:
     return count
 
 
-def _chart(manifests: Path, out: Path) -> int:
+def chart(manifests: Path, out: Path) -> int:
     """A chart whose templates are the manifests: Helm has nothing to work out, which is the least that it can cost."""
     (out / "templates").mkdir(parents=True)
     (out / "Chart.yaml").write_text("apiVersion: v2\nname: shop\nversion: 0.1.0\n")

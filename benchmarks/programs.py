@@ -42,18 +42,26 @@ def version(name: str) -> str:
 def program(name: str) -> Path:
     """A program that is ready to run. The first time it is built, which takes minutes; :class:`UserError` where it
     cannot be."""
-    files = [CHECKOV] if name == "checkov" else [HERE / "go" / name / file for file in ("go.mod", "go.sum")]
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
-    folder = toolchain.cache_directory() / "compared"
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{name}-{digest}"
+    target = _target(name)
     if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
         sys.stderr.write(f"making {name} {version(name)}, once ...\n")
         if name == "checkov":
             _environment(target)
         else:
             _build(name, target)
     return target / "bin" / "checkov" if name == "checkov" else target
+
+
+def is_made(name: str) -> bool:
+    """Whether a program is there already."""
+    return _target(name).exists()
+
+
+def _target(name: str) -> Path:
+    files = [CHECKOV] if name == "checkov" else [HERE / "go" / name / file for file in ("go.mod", "go.sum")]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    return toolchain.cache_directory() / "compared" / f"{name}-{digest}"
 
 
 def _build(name: str, target: Path) -> None:

@@ -1,0 +1,248 @@
+"""What a deployment takes on the local cluster: `cloudmart up`, `pulumi up`, `helm install --wait` and `kubectl apply`.
+
+All bring the same objects, Secrets included, to a cluster that is made anew for each run and runs already; then each is
+asked for the same once more. A run counts when its command has returned; that every workload is ready then is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import engine, pipeline, programs
+from benchmarks.bench import project
+from benchmarks.measure import Taken, machine, run, say, spread, write_part
+from cloudmart.cluster import toolchain
+from cloudmart.cluster.local import LocalCluster
+from cloudmart.deploy.engine import NoCli, find_cli
+from cloudmart.preview import recorder, render
+from cloudmart.preview.recorder import HOME
+
+SIZES = {5: 3, 50: 3}
+"""Services, and how many runs are taken of that size."""
+
+ALONE, ENGINE, BOTH, HELM, KUBECTL = (
+    "`cloudmart up` without a Pulumi CLI",
+    "`pulumi up`",
+    "`cloudmart up` with the CLI: preview, then `pulumi up`",
+    "`helm install --wait`",
+    "`kubectl apply`, then `kubectl rollout status`",
+)
+GOALS = {5: 6.0, 50: 15.0}
+GOAL_AGAIN, GOAL_HELM = 3.0, 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commands:
+    """A way to deploy: the first command, that for the same again, and their environment."""
+
+    first: Sequence[str | Path]
+    again: Sequence[str | Path]
+    environment: Mapping[str, str]
+
+
+@dataclass
+class Size:
+    """What was seen at one size, by way."""
+
+    services: int
+    objects: int
+    first: dict[str, list[Taken]] = field(default_factory=dict)
+    again: dict[str, list[Taken]] = field(default_factory=dict)
+
+
+def size(services: int, runs: int) -> Size:
+    folder = HOME / ".local" / "bench" / "deploy" / str(services)
+    cluster = LocalCluster(folder / "project")
+    if cluster.directory.exists():
+        cluster.delete()
+    root = project(folder / "project", services)
+    engine.without(root, "kubecost")  # its chart comes from a repository
+    found = Size(services, _manifests(root, folder))
+    try:
+        for turn in range(runs):
+            for name, way in WAYS.items():
+                cluster.reset(lambda _line: None)
+                commands = way(root, folder, cluster)
+                if commands is None:
+                    continue
+                first = run(commands.first, folder=root, environment=commands.environment)
+                _require_ready(cluster, services)
+                again = run(commands.again, folder=root, environment=commands.environment)
+                found.first.setdefault(name, []).append(first)
+                found.again.setdefault(name, []).append(again)
+                say(
+                    f"{services} services, run {turn + 1} of {runs}: {name}: {first.wall:.2f} s, "
+                    f"the same again {again.wall:.2f} s"
+                )
+    finally:
+        cluster.delete()
+    return found
+
+
+def _manifests(root: Path, folder: Path) -> int:
+    """A chart and a file with every object that the program declares, Secrets with values; how many there are."""
+    recording = recorder.record("dev", root)
+    values = {key: secrets.token_urlsafe(24) for key in recording.generated}
+    objects = [render.substitute(each.object, values) for each in render.manifests(recording, templates=True)]
+    for old in ("manifests", "chart"):
+        shutil.rmtree(folder / old, ignore_errors=True)
+    (folder / "manifests").mkdir(parents=True)
+    for index, each in enumerate(objects):
+        (folder / "manifests" / f"{index:05}.yaml").write_text(f"---\n{render.to_yaml(each)}")
+    pipeline.chart(folder / "manifests", folder / "chart")
+    files = sorted((folder / "manifests").iterdir())
+    (folder / "all.yaml").write_text("".join(file.read_text() for file in files))
+    return len(objects)
+
+
+# --- the ways --------------------------------------------------------------------------------------------------------
+
+
+def _alone(root: Path, _folder: Path, _cluster: LocalCluster) -> Commands | None:
+    path = os.environ["PATH"]
+    os.environ["PATH"] = os.pathsep.join(
+        place for place in path.split(os.pathsep) if shutil.which("pulumi", path=place) is None
+    )
+    try:
+        if not isinstance(find_cli(root), NoCli):
+            return None  # it downloads one
+        environment = dict(os.environ)
+    finally:
+        os.environ["PATH"] = path
+    return Commands(first=_up(root), again=_up(root), environment=environment)
+
+
+def _engine(root: Path, _folder: Path, cluster: LocalCluster) -> Commands | None:
+    if engine.cli() is None:
+        return None
+    its = engine.project(root, cluster.kubeconfig)
+    up = its.command("up", "--yes", "--skip-preview")
+    return Commands(first=up, again=up, environment=its.environment)
+
+
+def _both(root: Path, _folder: Path, cluster: LocalCluster) -> Commands | None:
+    if engine.cli() is None:
+        return None
+    its = engine.project(root, cluster.kubeconfig)
+    return Commands(first=_up(root), again=_up(root), environment=its.environment)
+
+
+def _up(root: Path) -> Sequence[str | Path]:
+    return [sys.executable, "-m", "cloudmart.cli", "up", "--stack", "dev", "--root", root]
+
+
+def _helm(_root: Path, folder: Path, cluster: LocalCluster) -> Commands:
+    def helm(verb: str) -> Sequence[str | Path]:
+        return [programs.program("helm"), verb, "shop", folder / "chart", "--wait", "--timeout=10m"]
+
+    return Commands(first=helm("install"), again=helm("upgrade"), environment=_with(cluster.kubeconfig))
+
+
+def _kubectl(_root: Path, folder: Path, cluster: LocalCluster) -> Commands:
+    ready = "--for=jsonpath={.status.readyReplicas}=1 statefulset"
+    script = (
+        'set -e; k="$1"; "$k" apply --server-side -f "$2"; '
+        '"$k" -n cloudmart wait --all --timeout=10m --for=condition=Available deployment; '
+        f'"$k" -n cloudmart wait --all --timeout=10m {ready}'
+    )
+    apply: Sequence[str | Path] = ["bash", "-c", script, "-", toolchain.kubectl(), folder / "all.yaml"]
+    return Commands(first=apply, again=apply, environment=_with(cluster.kubeconfig))
+
+
+def _with(kubeconfig: Path) -> Mapping[str, str]:
+    return dict(os.environ) | {"KUBECONFIG": str(kubeconfig)}
+
+
+WAYS: Mapping[str, Callable[[Path, Path, LocalCluster], Commands | None]] = {
+    ALONE: _alone,
+    ENGINE: _engine,
+    BOTH: _both,
+    HELM: _helm,
+    KUBECTL: _kubectl,
+}
+
+
+def _require_ready(cluster: LocalCluster, services: int) -> None:
+    """Every workload that was asked for has all of its pods ready; else the run was no deployment."""
+    listed = json.loads(cluster.kubectl("-n", "cloudmart", "get", "deployments,statefulsets", "-o", "json"))["items"]
+    short = [
+        each["metadata"]["name"] for each in listed if each["status"].get("readyReplicas", 0) < each["spec"]["replicas"]
+    ]
+    if short or len(listed) < services:
+        raise RuntimeError(f"{len(listed)} workloads, not ready: {', '.join(short) or 'none'}")
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def page(sizes: Sequence[Size], seen: str) -> str:
+    lines = [
+        "## A deployment",
+        "",
+        "Stack dev without Kubecost, with 5 and with 50 services, on the local cluster, which runs already and is made",
+        "anew for each run; then the same once more, with nothing to do. All bring the same objects, Secrets with",
+        "values included. Pods are simulated: none pulls an image, so what is measured is the tools and the control",
+        "plane. Deployments have `minReadySeconds: 5`, which whoever waits for Available has to wait for; Helm waits",
+        "for ready pods only. That every workload has its pods ready at the end is checked.",
+        "",
+        seen + " Others are also the cluster itself.",
+        f"pulumi {version('pulumi')}, helm {programs.version('helm')}, Kubernetes "
+        f"{toolchain.version('k8s.io/kubernetes').removeprefix('v')}. Median (smallest-largest) of "
+        + ", ".join(f"{len(each.first[HELM])} runs at {each.services}" for each in sizes)
+        + " services. `make bench ONLY=deploy`",
+        "",
+        "| services | objects | way | from nothing, s | CPU, s | the same again, s | CPU, s |",
+        "| ---: | ---: | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for each in sizes:
+        for name in each.first:
+            cells = [
+                spread([getattr(one, what) for one in taken[name]])
+                for taken in (each.first, each.again)
+                for what in ("wall", "cpu")
+            ]
+            lines.append(f"| {each.services} | {each.objects} | {name} | {' | '.join(cells)} |")
+    if ENGINE not in sizes[0].first:
+        lines += ["", "There was no Pulumi CLI on PATH."]
+    return "\n".join([*lines, "", *_goals(sizes)]) + "\n"
+
+
+def _goals(sizes: Sequence[Size]) -> list[str]:
+    way = ENGINE if ENGINE in sizes[0].first else ALONE
+    lines = ["| goal | seen | met |", "| --- | --- | --- |"]
+
+    def goal(text: str, seen: float, most: float, unit: str = " s") -> None:
+        lines.append(f"| {text} | {seen:.1f}{unit} | {'yes' if seen <= most else '**no**'} |")
+
+    for each in sizes:
+        wall = {name: statistics.median(one.wall for one in taken) for name, taken in each.first.items()}
+        goal(
+            f"{way}, {each.objects} objects from nothing within {GOALS[each.services]:.0f} s",
+            wall[way],
+            GOALS[each.services],
+        )
+        goal(f"at most {GOAL_HELM} times {HELM}, {each.objects} objects", wall[way] / wall[HELM], GOAL_HELM, " times")
+        again = statistics.median(one.wall for one in each.again[way])
+        goal(f"{way} of {each.objects} objects, no change, under {GOAL_AGAIN:.0f} s", again, GOAL_AGAIN)
+    return lines
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    with machine() as seen:
+        sizes = [size(services, runs) for services, runs in SIZES.items()]
+    write_part("deploy", page(sizes, str(seen)))
+
+
+if __name__ == "__main__":
+    main()
