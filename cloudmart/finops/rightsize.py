@@ -24,11 +24,13 @@ Margins and percentiles are this module's own (:data:`RULES`); the least CPU is 
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 from typing import Protocol
 
 from cloudmart.errors import UserError
@@ -55,6 +57,12 @@ LEAST_MINUTES = 24 * 60
 """A day: what is used at night says nothing about noon."""
 
 LEAST_SAMPLES = 24
+
+MOST_SAMPLES = 7 * 24 * 60
+"""A week of minutes. Of more, neighbours are taken together: what is computed grows with their number."""
+
+NEAR = 1.02
+"""Plans that cost up to so many times the least are taken for equally cheap."""
 
 WORTHWHILE = 0.05
 """Share of a service's cost below which a safe setting is left alone."""
@@ -124,9 +132,22 @@ class Usage:
     lower_cpu: float = 0
     lower_memory: float = 0
 
-    @property
+    @cached_property
     def minutes(self) -> float:
         return sum(sample.minutes for sample in self.samples)
+
+    @cached_property
+    def busiest(self) -> float:
+        """Cores of the pod with the most load that was seen."""
+        return max((sample.cpu / sample.replicas for sample in self.samples if sample.replicas), default=0)
+
+    @cached_property
+    def steps(self) -> Sequence[tuple[float, float, float, float]]:
+        """Of each sample: seconds on the cluster's clock, cores, pods, and bytes of a pod (0 where there is none)."""
+        return [
+            (s.minutes * 60 / self.speed, s.cpu, s.replicas, _pod_memory(s) if s.replicas else 0.0)
+            for s in self.samples
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,30 +324,30 @@ def simulate(
     stays what it was too, but where a pod has more load than any was seen with, it grows with the load.
     """
     down, up = scaling.scale_down, scaling.scale_up
+    grows, shrinks = 1 + up.percent / 100, 1 - down.percent / 100
+    cpu = None if cpu_target is None else cpu_request * cpu_target / 100
+    memory = None if scaling.memory is None else memory_request * scaling.memory / 100
     result: list[int] = []
     lowest, highest = _Window(up.window_seconds, lowest=True), _Window(down.window_seconds, lowest=False)
     now, replicas = 0.0, 0
-    busiest = _busiest(usage.samples)
-    for sample in usage.samples:
-        seconds = sample.minutes * 60 / usage.speed
+    for seconds, cores, seen, pod in usage.steps:
         now += seconds
         raw = scaling.min
-        if cpu_target is not None:
-            raw = max(raw, _desired(replicas, sample.cpu / (cpu_request * cpu_target / 100)))
-        if scaling.memory is not None and sample.replicas:
-            pods = replicas or sample.replicas
-            pod = _pod_memory(sample) * _beyond(sample.cpu / pods, busiest)
-            raw = max(raw, _desired(replicas, pods * pod / (memory_request * scaling.memory / 100)))
+        if cpu is not None:
+            raw = max(raw, _desired(replicas, cores / cpu))
+        if memory is not None and seen:
+            pods = replicas or seen
+            raw = max(raw, _desired(replicas, pods * (pod * _beyond(cores / pods, usage.busiest)) / memory))
         raw = min(raw, scaling.max)
         least_wanted, most_wanted = lowest.after(now, raw), highest.after(now, raw)
         if not replicas:
             replicas = raw
         elif raw > replicas:
-            most = math.ceil(replicas * (1 + up.percent / 100) ** min(max(1.0, seconds / up.period_seconds), 60))
+            most = math.ceil(replicas * grows ** min(max(1.0, seconds / up.period_seconds), 60))
             replicas = max(replicas, min(least_wanted, most))
-        else:
-            least = math.floor(replicas * (1 - down.percent / 100) ** max(1.0, seconds / down.period_seconds))
-            replicas = min(replicas, max(most_wanted, least))
+        elif most_wanted < replicas:
+            least = math.floor(replicas * shrinks ** max(1.0, seconds / down.period_seconds))
+            replicas = max(most_wanted, least)
         result.append(replicas)
     return result
 
@@ -349,9 +370,23 @@ class _Window:
         return self._kept[0][1]
 
 
-def _busiest(samples: Sequence[Sample]) -> float:
-    """Cores of the pod with the most load that was seen."""
-    return max((sample.cpu / sample.replicas for sample in samples if sample.replicas), default=0)
+def _coarser(samples: Sequence[Sample]) -> Iterator[Sample]:
+    """So many neighbours in one that there are at most `MOST_SAMPLES`: their averages, the highest of their peaks."""
+    count = math.ceil(len(samples) / MOST_SAMPLES)
+    if count <= 1:
+        yield from samples
+        return
+    for start in range(0, len(samples), count):
+        some = samples[start : start + count]
+        minutes = sum(sample.minutes for sample in some)
+        yield Sample(
+            minutes=minutes,
+            replicas=sum(sample.replicas * sample.minutes for sample in some) / minutes,
+            cpu=sum(sample.cpu * sample.minutes for sample in some) / minutes,
+            memory=sum(sample.memory * sample.minutes for sample in some) / minutes,
+            peak_cpu=max(sample.peak_cpu for sample in some),
+            peak_memory=max(_pod_memory(sample) for sample in some),
+        )
 
 
 def _beyond(load: float, busiest: float) -> float:
@@ -373,6 +408,17 @@ def _desired(replicas: int, pods: float) -> int:
 # --- one service -----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Loads:
+    """What each sample asks for, whatever the plan: minutes, cores of all pods on average, and at the most."""
+
+    minutes: Sequence[float]
+    cpu: Sequence[float]
+    surges: Sequence[float]
+    #: Bytes of the pod with the most.
+    pod_memory: float
+
+
 @dataclass(kw_only=True)
 class _Sizing:
     service: Service
@@ -385,11 +431,21 @@ class _Sizing:
     def rule(self) -> Rule:
         return RULES[self.service.criticality]
 
+    @cached_property
+    def _loads(self) -> _Loads:
+        samples = self.usage.samples
+        return _Loads(
+            minutes=[sample.minutes for sample in samples],
+            cpu=[sample.cpu for sample in samples],
+            surges=[max(sample.cpu, sample.peak_cpu * sample.replicas) for sample in samples],
+            pod_memory=max(map(_pod_memory, samples)),
+        )
+
     def recommendation(self, least_minutes: float) -> Recommendation:
         scaling = self.service.autoscaling
         current = Plan(resources=self.service.resources, cpu_target=scaling.cpu if scaling else None)
-        running = tuple(sample for sample in self.usage.samples if sample.replicas > 0 and sample.minutes > 0)
-        self.usage = replace(self.usage, samples=running)
+        running = [sample for sample in self.usage.samples if sample.replicas > 0 and sample.minutes > 0]
+        self.usage = replace(self.usage, samples=tuple(_coarser(running)))
         base = Recommendation(
             service=self.usage.service,
             source=self.usage.source,
@@ -433,28 +489,20 @@ class _Sizing:
 
     def _measured(self, cpu: float, target: int | None, memory: float, trigger: float | None = None) -> Outcome:
         """`memory` is priced; `trigger` is the request against which the autoscaler measures memory, if another."""
-        samples, minutes = self.usage.samples, self.usage.minutes
+        usage = self.usage
         replicas = self._replicas(cpu, target, memory if trigger is None else trigger)
-        serving = list(self._serving(replicas))
-        settled = [
-            sample.cpu / max(count, self._wanted(sample, cpu, target))
-            for sample, count in zip(samples, replicas, strict=True)
-        ]
-        weights = [sample.minutes for sample in samples]
-        mean = sum(count * weight for count, weight in zip(replicas, weights, strict=True)) / minutes
-        at_max = sum(w for count, w in zip(replicas, weights, strict=True) if count >= self.service.max_replicas)
+        serving = self._serving(replicas)
+        full, loads = self.service.max_replicas, self._loads
+        mean = sum(map(operator.mul, replicas, loads.minutes)) / usage.minutes
+        at_max = sum(minutes for count, minutes in zip(replicas, loads.minutes, strict=True) if count >= full)
         return Outcome(
             mean_replicas=mean,
             peak_replicas=max(replicas),
-            pinned=at_max / minutes if self._scales else 0.0,
+            pinned=at_max / usage.minutes if self._scales else 0.0,
             monthly=self._monthly(mean, cpu, memory),
-            cpu_need=percentile(settled, weights, self.rule.cpu_percentile),
-            cpu_surge=max(
-                max(sample.cpu, sample.peak_cpu * sample.replicas) / count
-                for sample, count in zip(samples, serving, strict=True)
-            ),
-            memory_peak=max(map(_pod_memory, samples))
-            * _beyond(max(s.cpu / n for s, n in zip(samples, replicas, strict=True)), _busiest(samples)),
+            cpu_need=percentile(self._settled(replicas, cpu, target), loads.minutes, self.rule.cpu_percentile),
+            cpu_surge=max(map(operator.truediv, loads.surges, serving)),
+            memory_peak=loads.pod_memory * _beyond(max(map(operator.truediv, loads.cpu, replicas)), usage.busiest),
         )
 
     def _priced(self, outcome: Outcome, cpu: float, target: int | None, memory: float) -> Outcome:
@@ -467,11 +515,16 @@ class _Sizing:
     def _monthly(self, replicas: float, cpu: float, memory: float) -> Decimal:
         return Decimal(str(round(replicas * monthly(self.hourly, cpu, memory), 6)))
 
-    def _wanted(self, sample: Sample, cpu: float, target: int | None) -> int:
-        """Replicas that a load would have if it stood long enough: the way there is the limit's matter."""
+    def _settled(self, replicas: Sequence[int], cpu: float, target: int | None) -> list[float]:
+        """Cores of a pod in each sample with the replicas that its load would have if it stood long enough: the way
+        there is the limit's matter."""
         if target is None or not self._scales:
-            return 1
-        return min(self.service.max_replicas, math.ceil(sample.cpu / (cpu * target / 100 * (1 + TOLERANCE)) - 1e-9))
+            return list(map(operator.truediv, self._loads.cpu, replicas))
+        most, full = cpu * target / 100 * (1 + TOLERANCE), self.service.max_replicas
+        return [
+            cores / max(count, min(full, math.ceil(cores / most - 1e-9)))
+            for cores, count in zip(self._loads.cpu, replicas, strict=True)
+        ]
 
     @property
     def _scales(self) -> bool:
@@ -481,12 +534,12 @@ class _Sizing:
         """Pods that answer while the newest are still on their way."""
         recent: deque[tuple[float, int]] = deque()
         now = 0.0
-        for sample, count in zip(self.usage.samples, replicas, strict=True):
+        for (seconds, *_), count in zip(self.usage.steps, replicas, strict=True):
             # Seen from the start of the sample: that is when its load comes.
             while len(recent) > 1 and recent[1][0] <= now - self.reaction:
                 recent.popleft()
             yield min(count, recent[0][1]) if recent else count
-            now += sample.minutes * 60 / self.usage.speed
+            now += seconds
             recent.append((now, count))
 
     # --- what is safe
@@ -513,10 +566,14 @@ class _Sizing:
     def _has_headroom(self, outcome: Outcome, cpu: float, target: int | None) -> bool:
         if not self._scales or target is None:
             return True
-        most = max(sample.cpu for sample in self.usage.samples) * (1 + self.rule.cpu_margin)
-        return outcome.peak_replicas < self.service.max_replicas and most <= (
-            cpu * target / 100 * self.service.max_replicas * (1 + 1e-9)
-        )
+        return outcome.peak_replicas < self.service.max_replicas and self._carries_peak(cpu, target)
+
+    def _carries_peak(self, cpu: float, target: int | None) -> bool:
+        """Whether all the pods together stay below their target at the peak and the margin."""
+        if not self._scales or target is None:
+            return True
+        most = max(self._loads.cpu) * (1 + self.rule.cpu_margin)
+        return most <= cpu * target / 100 * self.service.max_replicas * (1 + 1e-9)
 
     def _safe(self, plan: Plan, outcome: Outcome) -> bool:
         return not self._short_of(plan, outcome)
@@ -547,6 +604,11 @@ class _Sizing:
         target = self._target(current.cpu_target)
         found: list[tuple[float, float, Outcome]] = []
         for cpu in self._candidates(target):
+            # What can be told without the simulation, which takes nearly all of the time.
+            if self._least_cpu > cpu + 1e-9 or not self._carries_peak(cpu, target):
+                continue
+            if found and self._least_monthly(cpu) > float(min(outcome.monthly for _, _, outcome in found)) * NEAR:
+                continue
             # Without a memory trigger first: how much memory a pod needs depends on how many there are.
             outcome = self._measured(cpu, target, 0, trigger=math.inf)
             if self._cpu_floor(outcome) > cpu + 1e-9:
@@ -561,9 +623,21 @@ class _Sizing:
                     found.append((cpu, memory, outcome))
         # Not empty: at the largest candidate the fewest replicas carry the peak.
         least = float(min(outcome.monthly for _, _, outcome in found))
-        near = [item for item in found if float(item[2].monthly) <= least * 1.02]
+        near = [item for item in found if float(item[2].monthly) <= least * NEAR]
         cpu, memory, outcome = min(near, key=lambda item: (item[2].mean_replicas, item[2].monthly))
         return self._plan(current, cpu, memory, target, outcome), outcome
+
+    @cached_property
+    def _least_cpu(self) -> float:
+        """Below this no request is safe, whatever the autoscaler does: with all of its pods at work."""
+        need = percentile(self._loads.cpu, self._loads.minutes, self.rule.cpu_percentile)
+        surge = max(self._loads.surges) / self.thresholds.max_cpu_ratio
+        return max(need, surge) * (1 + self.rule.cpu_margin) / self.service.max_replicas
+
+    def _least_monthly(self, cpu: float) -> float:
+        """What no plan with this request costs less than: the fewest pods, with the memory that was seen."""
+        memory = max(LEAST_MEMORY, self.usage.lower_memory, self._loads.pod_memory * (1 + self.rule.memory_margin))
+        return self.service.min_replicas * monthly(self.hourly, cpu, memory)
 
     def _target(self, current: int | None) -> int | None:
         """Up to what the criticality allows; never down, which would only cost those who are content with it."""
@@ -575,8 +649,7 @@ class _Sizing:
     def _candidates(self, target: int | None) -> Iterator[float]:
         """CPU requests from the floor up to one at which the fewest replicas carry the peak."""
         fewest = self.service.min_replicas
-        peak = max(sample.cpu for sample in self.usage.samples)
-        surge = max(max(sample.cpu, sample.peak_cpu * sample.replicas) for sample in self.usage.samples)
+        peak, surge = max(self._loads.cpu), max(self._loads.surges)
         share = (target or 100) / 100
         top = (1 + self.rule.cpu_margin) * max(peak / share, surge / self.thresholds.max_cpu_ratio) / fewest
         top = cpu_step(max(top, LEAST_CPU, self.usage.lower_cpu))

@@ -20,6 +20,7 @@ from cloudmart.finops import prices
 from cloudmart.finops.rightsize import (
     LEAST_CPU,
     LEAST_MEMORY,
+    MOST_SAMPLES,
     RULES,
     Recommendation,
     Sample,
@@ -498,3 +499,20 @@ def test_ours_asks_for_no_less_memory_than_krr_before_its_floor() -> None:
         found = one(service(criticality=criticality, memory="900Mi", memory_limit="1Gi"), used)
         assert found.proposed is not None
         assert found.proposed.resources.requests.memory.bytes >= krr(used)[1] - 1
+
+
+def test_more_samples_than_a_week_of_minutes_are_taken_together_and_lose_neither_time_nor_peaks() -> None:
+    wave = [0.3 + 0.2 * math.sin(index / 500) for index in range(3 * MOST_SAMPLES)]
+    used = usage(wave, minutes=1)
+    high = replace(used.samples[4000], cpu=1.5, peak_cpu=0.75, peak_memory=90 * MIB)
+    used = replace(used, samples=(*used.samples[:4000], high, *used.samples[4001:]))
+    scaling = {"min": 2, "max": 8, "cpu": 70}
+    # The first third has a sample a minute; the whole has as many samples, each of three minutes.
+    fine = one(service(autoscaling=scaling), replace(used, samples=used.samples[:MOST_SAMPLES])).before
+    whole = one(service(autoscaling=scaling), used).before
+    assert fine is not None
+    assert whole is not None
+    assert whole.memory_peak == fine.memory_peak == 90 * MIB
+    assert whole.cpu_surge == fine.cpu_surge == 1.5 / 4  # four pods run then
+    assert whole.cpu_need == pytest.approx(fine.cpu_need, rel=0.02)
+    assert whole.mean_replicas == pytest.approx(fine.mean_replicas, rel=0.02)
