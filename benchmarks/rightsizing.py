@@ -132,7 +132,8 @@ def deploy(cases: list[Case]) -> None:
 
     def one(case: Case, recording: Recording, namespace: str) -> None:
         kubectl = Kubectl(path=toolchain.kubectl(), kubeconfig=case.cluster.kubeconfig)
-        applyset.apply(recording, kubectl, namespace, kinds.scopes(recording, kubectl))
+        with applyset.lease(kubectl, namespace, STACK, "up", lambda _: None) as lease:
+            applyset.apply(recording, kubectl, namespace, kinds.scopes(recording, kubectl), lease)
         wait_until_available(recording, kubectl, lambda _: None)
 
     with ThreadPoolExecutor(len(cases)) as pool:

@@ -149,6 +149,9 @@ class Deployer:
             # Read where a workload does not come up.
             recording, seconds = _stuck(recording), 1
         self.allow(self.permissions, not_=permission)
+        # As before the first up: it is made once, and stays.
+        home = load(STACK, self.project.root).namespace.name
+        self.cluster.kubectl("delete", "leases", "--all", f"--namespace={home}")
         try:
             with self.without_cli(recording, seconds=seconds):
                 self.up()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cloudmart.deploy import applyset
+from cloudmart.deploy import applyset, lease
 from cloudmart.deploy.expected import Way
 from cloudmart.finops.helm import Charts
 from cloudmart.preview.recorder import Recorded, Recording
@@ -135,6 +135,10 @@ def _by_applyset(declared: Iterable[Recorded], stack: str, home: str) -> Iterato
             for verb in ("get", "create", "patch", "delete"):
                 yield Permission("", group, resource, verb, name)
             yield Permission("", group, resource, "list")
+    # A run holds the lease, which is given back and never deleted.
+    yield Permission(home, lease.GROUP, "leases", "create")
+    for verb in ("get", "update"):
+        yield Permission(home, lease.GROUP, "leases", verb, applyset.parent_name(stack))
     for space in spaces:  # the set's parent
         for verb in ("get", "create", "patch"):
             yield Permission(space, "", "secrets", verb, "" if space == home else applyset.parent_name(stack))

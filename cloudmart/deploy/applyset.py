@@ -22,6 +22,7 @@ from typing import Any
 from cloudmart.cluster.discovery import served_kinds
 from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.deploy.kinds import Scopes
+from cloudmart.deploy.lease import Lease
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Generated, Recording
 from cloudmart.preview.render import Manifest, manifests, substitute
@@ -57,24 +58,32 @@ class Applied:
     unchanged: int
 
 
-def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes) -> Applied:
+def lease(kubectl: Kubectl, namespace: str, stack: str, command: str, progress: Progress) -> Lease:
+    """What `apply` and `remove` take before they change anything; it is given back when its ``with`` block ends."""
+    return Lease(kubectl, namespace, parent_name(stack), stack=stack, command=command, progress=progress)
+
+
+def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes, lease: Lease) -> Applied:
     """Brings the cluster to what was recorded. `namespace` is the shop's: its ApplySet holds the cluster-wide objects.
 
     `scopes` says of every recorded kind whether its objects stand in a namespace.
 
     May be repeated after any failure: it converges. Raises ``UserError`` for what the API server refuses, and before
-    anything is changed when the namespace is there and was not made this way.
+    anything is changed when the namespace is there and was not made this way, or somebody else holds the lease.
     """
     found = manifests(recording, templates=True)
     _refuse_foreign(kubectl, namespace, recording.stack)
     spaces = [manifest for manifest in found if manifest.recorded.kind == "Namespace"]
-    made = _create_missing(kubectl, spaces)
+    # The lease is in the shop's namespace; no other is made without it.
+    made = _create_missing(kubectl, (space for space in spaces if space.recorded.object_name == namespace))
+    lease.take()
+    made |= _create_missing(kubectl, (space for space in spaces if space.recorded.object_name != namespace))
     values, superseded = _generated_values(kubectl, recording, found, namespace)
     objects = [sent(substitute(manifest.object, values), namespace, scopes) for manifest in found]
     before = {name: digest for name, digest in _live(kubectl, objects).items() if name not in made}
     if superseded:
         _require_accepted(kubectl, objects)
-    members = _apply_sets(kubectl, objects, namespace, recording.stack)
+    members = _apply_sets(kubectl, objects, namespace, recording.stack, lease)
     _forget(kubectl, recording.stack, namespace, superseded)
     after = _live(kubectl, objects)
     return Applied(
@@ -85,17 +94,18 @@ def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes
     )
 
 
-def remove(recording: Recording, kubectl: Kubectl, namespace: str, *, delete_data: bool) -> Applied:
+def remove(recording: Recording, kubectl: Kubectl, namespace: str, lease: Lease, *, delete_data: bool) -> Applied:
     """Takes away everything but what is retained (the namespace and the volume claims in it), or that as well."""
     if kubectl.run("get", "namespace", namespace, "--ignore-not-found", "-o", "name") == "":
         return Applied(created=(), changed=(), removed=(), unchanged=0)
     _refuse_foreign(kubectl, namespace, recording.stack)
+    lease.take()
     kept = [
         manifest.object
         for manifest in manifests(recording)
         if manifest.recorded.kind == "Namespace" and manifest.recorded.object_name == namespace
     ]
-    removed = _apply_sets(kubectl, kept, namespace, recording.stack)
+    removed = _apply_sets(kubectl, kept, namespace, recording.stack, lease)
     if delete_data:
         kubectl.run("delete", "namespace", namespace, "--wait=true", timeout=300)
         removed = (*removed, f"Namespace {namespace}")
@@ -138,7 +148,9 @@ def _create_missing(kubectl: Kubectl, spaces: Iterable[Manifest]) -> set[str]:
     return made
 
 
-def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespace: str, stack: str) -> tuple[str, ...]:
+def _apply_sets(
+    kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespace: str, stack: str, lease: Lease
+) -> tuple[str, ...]:
     """One ApplySet a namespace, the shop's (with everything cluster-wide) first; names of what was pruned."""
     groups: dict[str, list[Mapping[str, Any]]] = {namespace: []}
     for item in objects:
@@ -148,6 +160,7 @@ def _apply_sets(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]], namespac
     tool = Kubectl(path=kubectl.path, kubeconfig=kubectl.kubeconfig, context=kubectl.context, env=_ENABLE)
     removed: list[str] = []
     for space, members in groups.items():
+        lease.require()
         output = tool.run(
             "apply",
             "--server-side",

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 from pulumi import automation
 from pulumi.automation import events
 from semver import VersionInfo
 
+from cloudmart.deploy.processes import is_over
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import overridden
 from cloudmart.settings import stack_file
@@ -40,8 +40,7 @@ _WORDS = {
     "import": "imported",
 }
 _SECONDS_TO_ASK_FOR_THE_INSTALLER = 10.0
-#: When a process began is told by another clock than when a file was written; they differ by less than this (seconds).
-_CLOCK_MARGIN = 60.0
+
 
 # Helm's record of a first installation that never ended. Without it the next run installs again, over what is there.
 _NAME_IN_USE = "cannot re-use a name that is still in use"
@@ -166,7 +165,7 @@ class Engine:
         for path in (self.root / ".local" / "state" / ".pulumi" / "locks").glob(f"*/*/{self.stack}/*.json"):
             try:
                 held = json.loads(path.read_text())
-                dead = held["hostname"] == socket.gethostname() and _is_over(int(held["pid"]), path.stat().st_mtime)
+                dead = held["hostname"] == socket.gethostname() and is_over(int(held["pid"]), path.stat().st_mtime)
             except (OSError, ValueError, TypeError, LookupError):
                 continue  # Pulumi says what it makes of it
             if dead:
@@ -387,17 +386,3 @@ def passphrase_file(root: Path) -> Path:
         finally:
             partial.unlink()
     return path
-
-
-def _is_over(pid: int, since: float) -> bool:
-    """Whether the process that had this number at that time, in seconds of the epoch, has ended.
-
-    One that was killed stays listed until its parent asks after it, and its number may be another's by now.
-    """
-    try:
-        process = psutil.Process(pid)
-        return process.status() == psutil.STATUS_ZOMBIE or process.create_time() > since + _CLOCK_MARGIN
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False

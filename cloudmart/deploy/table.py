@@ -29,7 +29,10 @@ class Row:
 
 
 def rows(deployed: Deployed) -> Sequence[Row]:
-    """One row a workload, in the order of the program; replicas as the cluster has them now."""
+    """One row a workload, in the order of the program; replicas as the cluster has them now.
+
+    What somebody has taken away since has none.
+    """
     recording = deployed.recording
     costs = of_stack(recording.resources, deployed.settings, recording.root).by_service
     declared = list(workloads(deployed.recording))
@@ -39,6 +42,8 @@ def rows(deployed: Deployed) -> Sequence[Row]:
         live |= {(item["kind"], namespace, item["metadata"]["name"]): item for item in listed["items"]}
     found = []
     for kind, namespace, name in declared:
+        if (kind, namespace, name) not in live:
+            continue
         scaler = live.get(("HorizontalPodAutoscaler", namespace, f"{name}-hpa"))
         bounds = (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) if scaler else None
         found.append(_row(name, live[(kind, namespace, name)], bounds, costs.get(name, Range())))

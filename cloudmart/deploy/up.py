@@ -16,6 +16,7 @@ from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import applyset, kinds
 from cloudmart.deploy.engine import Engine, NoCli, find_cli
+from cloudmart.deploy.lease import Lease
 from cloudmart.deploy.rollout import wait_until_available
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Recording, record
@@ -71,15 +72,9 @@ def up(stack: str, context: str | None, root: Path, progress: Progress, *, refre
             # Only here: the engine installs charts, and most bring their kinds themselves.
             crds.install(LocalCluster(root), progress)
         recording, scopes = kinds.served_part(recording, target.kubectl, local=target.local, progress=progress)
-        started = time.monotonic()
-        applied = applyset.apply(recording, target.kubectl, settings.namespace.name, scopes)
-        for word, names in (("created", applied.created), ("changed", applied.changed), ("removed", applied.removed)):
-            for name in names:
-                progress(f"{word} {name}")
-        progress(
-            f"{len(applied.created)} created, {len(applied.changed)} changed, {len(applied.removed)} removed, "
-            f"{applied.unchanged} unchanged ({time.monotonic() - started:.0f} s)"
-        )
+        with applyset.lease(target.kubectl, settings.namespace.name, stack, "up", progress) as lease:
+            _apply(recording, settings, target, scopes, lease, progress)
+            wait_until_available(recording, target.kubectl, progress)
         environment: Mapping[str, str] = {}
     else:
         if applyset.was_applied(target.kubectl, settings.namespace.name):
@@ -91,8 +86,22 @@ def up(stack: str, context: str | None, root: Path, progress: Progress, *, refre
         progress(f"pulumi {cli.version}: preview with the policy pack, then up")
         engine.up(progress, refresh=refresh)
         environment = engine.environment()
-    wait_until_available(recording, target.kubectl, progress)
+        wait_until_available(recording, target.kubectl, progress)
     return Deployed(settings=settings, target=target, recording=recording, environment=environment)
+
+
+def _apply(
+    recording: Recording, settings: Settings, target: Target, scopes: kinds.Scopes, lease: Lease, progress: Progress
+) -> None:
+    started = time.monotonic()
+    applied = applyset.apply(recording, target.kubectl, settings.namespace.name, scopes, lease)
+    for word, names in (("created", applied.created), ("changed", applied.changed), ("removed", applied.removed)):
+        for name in names:
+            progress(f"{word} {name}")
+    progress(
+        f"{len(applied.created)} created, {len(applied.changed)} changed, {len(applied.removed)} removed, "
+        f"{applied.unchanged} unchanged ({time.monotonic() - started:.0f} s)"
+    )
 
 
 def down(stack: str, context: str | None, root: Path, progress: Progress, *, delete_data: bool) -> Sequence[str]:
@@ -107,7 +116,8 @@ def down(stack: str, context: str | None, root: Path, progress: Progress, *, del
     if applyset.was_applied(kubectl, namespace) or isinstance(cli, NoCli):
         if isinstance(cli, NoCli):
             progress(f"{cli.reason}: removing what was applied without the engine")
-        removed = applyset.remove(record(stack, root), kubectl, namespace, delete_data=delete_data)
+        with applyset.lease(kubectl, namespace, stack, "down", progress) as lease:
+            removed = applyset.remove(record(stack, root), kubectl, namespace, lease, delete_data=delete_data)
         for name in removed.removed:
             progress(f"removed {name}")
     else:

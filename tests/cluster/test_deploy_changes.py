@@ -1,8 +1,12 @@
-"""Changes of a small shop's catalog without a Pulumi CLI, on a real API server."""
+"""A small shop without a Pulumi CLI, on a real API server: what order is kept, and that one run goes on at a time."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import time
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -11,7 +15,7 @@ import pytest
 
 from cloudmart.cluster.local import LocalCluster
 from tests.reliability import edits
-from tests.reliability.shop import SPACE, Shop
+from tests.reliability.shop import SPACE, STACK, Deploying, Shop
 
 Json = Any
 
@@ -66,3 +70,68 @@ def test_an_autoscaler_that_leaves_the_catalog_is_gone_before_the_replicas_are_t
         if event["object"]["spec"]["replicas"] == 1
     ]
     assert gone < min(applied)
+
+
+def holder(shop: Shop) -> str:
+    """Who holds the stack's Lease; empty where nobody does."""
+    lease = shop.kubectl.json("get", "lease", f"cloudmart-{STACK}", f"--namespace={SPACE}", "--ignore-not-found")
+    return str((lease or {"spec": {}})["spec"].get("holderIdentity", ""))
+
+
+@contextlib.contextmanager
+def holding(shop: Shop) -> Iterator[Deploying]:
+    """An `up` that makes a service anew, and holds the Lease while it waits for its pods."""
+    shop.catalog["services"]["accounts"]["env"] = {"FEATURE_X": f"{time.time()}"}
+    shop.declare(shop.catalog)
+    run = shop.start()
+    try:
+        deadline = time.monotonic() + 60
+        while f", process {run.pid}:" not in holder(shop):
+            assert run.is_alive, run.wait().said
+            assert time.monotonic() < deadline
+        yield run
+    finally:
+        if not run.output.closed:
+            run.kill(group=True)
+            run.wait()
+
+
+def test_while_an_up_goes_on_nobody_else_may_change_the_stack(shop: Shop) -> None:
+    other = shop.with_catalog(shop.catalog)
+    with holding(shop) as first:
+        elsewhere = {"KUBECONFIG": str(shop.cluster.kubeconfig)}
+        second = shop.start("--context", f"kwok-{shop.cluster.name}", environment=elsewhere, root=other).wait()
+        down = shop.start(command=("down", "--yes")).wait()
+        assert first.is_alive, "the test came too late"
+        for ended in (second, down):
+            assert ended.code == 2
+            (error,) = ended.error.splitlines()
+            assert error.startswith("stack dev: found another up under way (")
+            assert f", process {first.pid}, since " in error
+            assert "allowed: one at a time. If that one was killed, its lease expires by itself in " in error
+        assert first.wait().code == 0
+    assert holder(shop) == ""
+    shop.look()
+
+
+def test_an_up_that_is_killed_is_followed_by_the_next_at_once(shop: Shop) -> None:
+    with holding(shop) as run:
+        run.kill(group=True)
+        run.wait()
+    assert f", process {run.pid}:" in holder(shop)
+    ended = shop.up()
+    assert "the last up did not end by itself (" in ended.said
+    assert f", process {run.pid}, since " in ended.said
+    assert holder(shop) == ""
+    shop.look()
+
+
+def test_an_up_that_is_interrupted_gives_the_lease_back(shop: Shop) -> None:
+    with holding(shop) as run:
+        os.kill(run.pid, signal.SIGINT)
+        ended = run.wait()
+        assert ended.code not in (0, -signal.SIGKILL)
+        assert "Traceback" not in ended.said
+    assert holder(shop) == ""
+    shop.up()
+    shop.look()

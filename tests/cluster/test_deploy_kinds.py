@@ -14,6 +14,7 @@ from cloudmart.cluster import toolchain
 from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import applyset, kinds
+from cloudmart.deploy.lease import Lease
 from cloudmart.preview.recorder import Recorded, Recording
 
 Json = Any
@@ -68,7 +69,15 @@ class Garden:
 
     def up(self) -> applyset.Applied:
         kept, scopes = kinds.served_part(self.recording(), self.kubectl, local=True, progress=self.said.append)
-        return applyset.apply(kept, self.kubectl, self.home, scopes)
+        with self.lease() as lease:
+            return applyset.apply(kept, self.kubectl, self.home, scopes, lease)
+
+    def down(self) -> applyset.Applied:
+        with self.lease() as lease:
+            return applyset.remove(self.recording(), self.kubectl, self.home, lease, delete_data=False)
+
+    def lease(self) -> Lease:
+        return applyset.lease(self.kubectl, self.home, self.home, "up", self.said.append)
 
     def held(self) -> set[str]:
         listed = self.kubectl.json("get", f"apples.{GROUP},orchards.{GROUP}", "--all-namespaces")["items"]
@@ -122,7 +131,7 @@ def test_down_takes_custom_objects_in_every_namespace_along(garden: Garden) -> N
     garden.declare("Orchard", "hill")
     garden.up()
     assert len(garden.held()) == 2
-    applyset.remove(garden.recording(), garden.kubectl, garden.home, delete_data=False)
+    garden.down()
     assert garden.held() == set()
 
 
@@ -135,7 +144,7 @@ def test_a_definition_that_somebody_took_away_blocks_neither_up_nor_down(garden:
     del garden.declared["Apple near"], garden.declared["Apple far"]
     again = garden.up()
     assert (again.removed, again.unchanged) == ((), 2)
-    applyset.remove(garden.recording(), garden.kubectl, garden.home, delete_data=False)
+    garden.down()
     assert garden.kubectl.json("get", f"orchards.{GROUP}")["items"] == []
 
 

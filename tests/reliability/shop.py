@@ -272,10 +272,11 @@ class Shop:
         environment: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         root: Path | None = None,
+        command: Sequence[str] = ("up",),
     ) -> Deploying:
-        """Begins an `up`. `limits` are those of the disk, for it and for what it starts."""
+        """Begins an `up`, or what else is said. `limits` are those of the disk, for it and for what it starts."""
         ours, theirs = _FORKS.Pipe(duplex=False)
-        arguments = ["up", "--stack", STACK, "--root", str(root or self.project.root), *more]
+        arguments = [*command, "--stack", STACK, "--root", str(root or self.project.root), *more]
         given = dict(os.environ)
         if self.context is not None:
             arguments += ["--context", yaml.safe_load(self.context.read_text())["current-context"]]
