@@ -24,7 +24,7 @@ from docs.reference import generate
 from tests.unit.command_lines import parsed
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PAGES = sorted([CHECKOUT / "README.md", *CHECKOUT.glob("docs/**/*.md")])
+PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")])
 #: A block of code: its language and what is in it.
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 MARK = "<!-- tested: this block is added to the catalog and previewed -->"
