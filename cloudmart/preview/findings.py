@@ -55,6 +55,11 @@ class Finding:
     place: Place | None
     urn: str = ""
 
+    @property
+    def what(self) -> str:
+        """The message for who is shown the place beside it: without that at its beginning."""
+        return self.message.removeprefix(f"{self.place}: ")
+
 
 def of(result: PreviewResult) -> list[Finding]:
     """What a preview found: faults of objects, mandatory violations, then advisory ones."""

@@ -56,4 +56,4 @@ def _counts(cases: Sequence[ElementTree.Element]) -> dict[str, str]:
 
 
 def _lines(found: Sequence[Finding]) -> str:
-    return printable("\n".join(f"{one.place}: {one.message}" if one.place else one.message for one in found))
+    return printable("\n".join(f"{one.place}: {one.what}" if one.place else one.message for one in found))

@@ -75,7 +75,8 @@ def _verdict(found: Sequence[Finding]) -> Fact:
     )
     what = {SETTINGS: "in the settings", SCHEMA: "in objects", "policy": "of the policy"}
     details = [f"{number} {what[rule]}" for rule, number in named.items()]
-    details += [f"{count[Level.WARNING]} warnings"] if count[Level.WARNING] else []
+    if warnings := count[Level.WARNING]:
+        details.append(f"{warnings} warning{'s' if warnings > 1 else ''}")
     stops = bool(count[Level.ERROR])
     return Fact("Result", "refused" if stops else "passes", ", ".join(details), "bad" if stops else "good")
 
@@ -85,7 +86,7 @@ def _found(ident: str, title: str, found: Sequence[Finding]) -> Section:
     if not found:
         return replace(section, lead=["None: no rule of the policy is broken, every object fits its schema."])
     columns = tuple(Column(name, number=False) for name in ("level", "rule", "where", "what"))
-    rows = [(_LEVELS[one.level], one.rule, str(one.place or one.subject), _short(one.message)) for one in found]
+    rows = [(_LEVELS[one.level], one.rule, str(one.place or one.subject), _short(one.what)) for one in found]
     return replace(section, tables=[Table(title, columns, rows)])
 
 

@@ -288,6 +288,9 @@ def test_a_settings_error_is_a_finding_on_its_line_and_still_an_error(
 def test_the_file_line_and_key_of_a_message_are_read(line: str, place: Place | None) -> None:
     (one,) = findings.of_error(UserError(line))
     assert (one.place, one.message) == (place, line)
+    # Where the place is shown, it is not said twice.
+    assert one.what == (line.removeprefix(f"{place}: ") if place else line)
+    assert not one.what.startswith(("catalog", "Pulumi", "policy"))
 
 
 # --- comment and page ------------------------------------------------------------------------------------------------

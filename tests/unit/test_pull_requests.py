@@ -41,7 +41,7 @@ def shell_scripts() -> Iterator[tuple[str, str]]:
         if "bash" in file.read_text().splitlines()[0]:
             yield file.name, file.read_text()
     for name, job in yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text()).items():
-        for key in ("before_script", "script"):
+        for key in ("before_script", "script", "after_script"):
             if isinstance(job, dict) and key in job:
                 # As GitLab's runner starts them.
                 yield f"{name}.{key}", "\n".join(["#!/usr/bin/env bash", "set -eo pipefail", *job[key]])
@@ -216,7 +216,7 @@ def checked_out(folder: Path) -> Path:
     """A clone of the project as it is committed, but for the scripts under test."""
     subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True, timeout=60)
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    for script in ("preview", "deliver"):
+    for script in ("preview", "deliver", "codequality"):
         shutil.copy(ROOT / ".ci" / script, folder / ".ci" / script)
     return folder
 
@@ -264,7 +264,10 @@ def test_a_change_that_breaks_a_rule_is_on_the_pull_request_with_its_line_its_ed
 
     comment = (out / "comment.md").read_text()
     assert comment.startswith(MARKER)
-    dev, prod = comment.split("## Preview of stack ")[1:]
+    assert comment.count(MARKER) == 1
+    first, dev, prod = comment.split("## Preview of stack ")
+    assert re.search(r"^\| dev \| 🟢 \*\*passes\*\* \| [\d.*]+ \| 🔴 [+\d.*]+ \| .*\|$", first, re.MULTILINE)
+    assert re.search(r"^\| prod \| 🔴 \*\*refused\*\* \| [\d.*]+ \| 🔴 [+\d.*]+ \| .*\|$", first, re.MULTILINE)
     assert "🟢 **passes**" in dev
     assert "🔴 **refused** | 1 of the policy" in prod
     assert f"| ❌ error | image-registries | catalog.yaml:{line}: services.product-service.image |" in prod
@@ -283,6 +286,13 @@ def test_a_change_that_breaks_a_rule_is_on_the_pull_request_with_its_line_its_ed
     assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("catalog.yaml", line)
     assert not any(r["level"] == "error" for r in json.loads((out / "dev.sarif").read_text())["runs"][0]["results"])
 
+    subprocess.run([sys.executable, clone / ".ci/codequality", out], check=True, timeout=60)
+    issues = json.loads((out / "codequality.json").read_text())
+    (issue,) = (issue for issue in issues if issue["severity"] == "major")
+    assert issue["location"] == {"path": "catalog.yaml", "lines": {"begin": line}}
+    assert (issue["check_name"], issue["description"]) == ("image-registries", result["message"]["text"])
+    assert len({issue["fingerprint"] for issue in issues}) == len(issues)
+
     suites = ElementTree.parse(out / "prod.xml").getroot()  # noqa: S314 - of our own making
     assert (suites.get("failures"), suites.get("errors")) == ("1", "0")
     assert one(suites, "image-registries").find("failure") is not None
@@ -290,6 +300,22 @@ def test_a_change_that_breaks_a_rule_is_on_the_pull_request_with_its_line_its_ed
     assert one(suites, "memory-limits").find("failure") is None
     assert json.loads((out / "prod.json").read_text())["delta"]["changes"]
     assert "quay.io/elsewhere/web" in (out / "prod.html").read_text()
+
+
+@pytest.mark.slow
+def test_files_that_do_not_load_are_on_the_pull_request_too(tmp_path: Path) -> None:
+    clone, out = checked_out(tmp_path / "clone"), tmp_path / "out"
+    file = clone / "catalog.yaml"
+    file.write_text(file.read_text().replace("needs: [redis]", "needs: [reddis]"))
+    git(clone, "commit", "--quiet", "--all", "--message", "a mistake")
+    done = subprocess.run([clone / ".ci/preview", "HEAD~1", out], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 2
+    comment = (out / "comment.md").read_text()
+    assert comment.count(MARKER) == 1
+    assert "| prod | 🔴 **refused** |  |  |  |" in comment
+    (row, *_) = re.findall(r"\| ❌ error \| settings \| (.*) \| (.*) \|", comment)
+    assert re.fullmatch(r"catalog\.yaml:\d+: services\.product-service\.needs\[0\]", row[0].replace("\\", ""))
+    assert row[1].startswith("found 'reddis' (did you mean 'redis'?); allowed: ")
 
 
 class Delivery:
