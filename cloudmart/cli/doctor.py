@@ -25,8 +25,12 @@ def doctor_command(stack: str, context: str | None, format_: str, out: Path | No
     """
     from cloudmart.doctor import report
     from cloudmart.doctor.run import examine
+    from cloudmart.finops import terminal
 
     with traceback(debug):
         found = examine(stack, context, root)
-    print_or_write((report.as_json if format_ == "json" else report.as_text)(found), out)
+    if format_ == "text" and out is None:
+        terminal.print_lines(report.lines(found), sys.stdout)
+    else:
+        print_or_write((report.as_json if format_ == "json" else report.as_text)(found), out)
     sys.exit(found.exit_code)

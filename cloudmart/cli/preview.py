@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -93,9 +94,10 @@ def preview_command(
     from cloudmart.preview import cache
 
     wanted: list[tuple[str, Path | None]] = [(format_, out), *(_also(text) for text in also)]
-    on_terminal = format_ == "text" and out is None and sys.stdout.isatty()
+    in_colour = sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
+    directly = format_ == "text" and out is None and in_colour
     definitions, place = crds.folder(), None
-    if not (no_cache or on_terminal or against or plan):
+    if not (no_cache or directly or against or plan):
         place = cache.entry(
             stack,
             root,
@@ -119,7 +121,7 @@ def preview_command(
             if name in _OF_FAILURES:
                 print_or_write(_failed(name, stack, error, room), file)
         raise
-    if on_terminal:
+    if directly:
         report.print_text(result, sys.stdout)
         sys.stdout.flush()
         wanted = wanted[1:]

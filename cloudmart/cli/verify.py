@@ -49,6 +49,7 @@ def verify_command(
 
     Exit code 0 when nothing fails (warnings are for people), 1 when some check fails.
     """
+    from cloudmart.finops import terminal
     from cloudmart.verify import report
     from cloudmart.verify.run import verify
 
@@ -60,5 +61,8 @@ def verify_command(
         "junit": report.as_junit,
         "markdown": report.as_markdown,
     }
-    print_or_write(makers[format_](found), out)
+    if format_ == "text" and out is None:
+        terminal.print_lines(report.lines(found), sys.stdout)
+    else:
+        print_or_write(makers[format_](found), out)
     sys.exit(found.exit_code)

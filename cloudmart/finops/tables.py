@@ -18,7 +18,7 @@ from cloudmart.finops.markdown import quiet
 
 _PLAIN_WIDTH = 200
 _GAP = 2
-_NARROWEST_NAME = 12
+_NARROWEST_NAME = 20
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,6 @@ def print_text(document: Document, out: TextIO, width: int | None = None) -> Non
 def print_table(table: Table, out: TextIO) -> None:
     """Print a table alone, ruled, with colour and in the terminal's width where `out` is one."""
     console = terminal.console(out, _PLAIN_WIDTH)
-    console.print()
     console.print(_rich(table, console.width, ruled=True))
 
 
@@ -148,9 +147,15 @@ def _rich(table: Table, width: int, *, ruled: bool = False) -> RichTable:
     keep = list(range(len(table.columns)))
     widths = [max([len(column.name), *(len(row[i]) for row in rows)]) for i, column in enumerate(table.columns)]
     # The first column can be cut short; the others must show whole or not at all.
-    first = min(widths[0], _NARROWEST_NAME) + 2 * ruled
-    while len(keep) > 2 and first + sum(widths[i] + gap for i in keep[1:]) > width:
+    width -= 2 * ruled
+
+    def left_for_names() -> int:
+        return width - sum(widths[i] + gap for i in keep[1:])
+
+    while len(keep) > 2 and left_for_names() < min(widths[0], _NARROWEST_NAME):
         keep.remove(max(keep[1:], key=lambda i: (table.columns[i].rank, i)))
+    # Where there is no text to fold, all columns would give way, digits as well.
+    most = max(left_for_names(), _NARROWEST_NAME) if all(table.columns[i].number for i in keep[1:]) else None
     result = RichTable(
         box=box.SIMPLE_HEAD if ruled else None,
         pad_edge=False,
@@ -166,6 +171,7 @@ def _rich(table: Table, width: int, *, ruled: bool = False) -> RichTable:
             justify="right" if column.number else "left",
             no_wrap=i == 0 or column.number,
             overflow="ellipsis" if i == 0 or column.number else "fold",
+            max_width=most if i == 0 else None,
         )
     for row in table.rows:
         result.add_row(*(Text(row[i]) for i in keep))

@@ -273,7 +273,7 @@ def test_the_command_sets_a_stack_beside_a_real_answer(
     assert {"postgres", "redis", "kafka"} <= {name for name, row in rows.items() if row["actual"] > 0}
 
 
-@pytest.mark.parametrize("make", [lambda url: ("--url", url), lambda url: ("--url", url, "--stack", "nowhere")])
+@pytest.mark.parametrize("make", [lambda url: ("--url", url, "--stack", "nowhere")])
 def test_bad_input_is_one_message_and_exit_status_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make: Callable[[str], tuple[str, ...]]
 ) -> None:
