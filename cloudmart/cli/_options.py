@@ -22,6 +22,17 @@ _Option: TypeAlias = Callable[[_Command], _Command]
 #: The checkout that this package belongs to.
 CHECKOUT = Path(__file__).resolve().parents[2]
 
+
+def project() -> Path:
+    """The project that a command is about where no ``--root`` says so: the one at or above the current folder, else
+    the checkout, else (where the package is installed) the current folder."""
+    here = Path.cwd().resolve()
+    places = (here, *here.parents, CHECKOUT)
+    return next(
+        (one for one in places if all((one / name).is_file() for name in ("catalog.yaml", "Pulumi.yaml"))), here
+    )
+
+
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -30,7 +41,7 @@ def complete_stacks(ctx: click.Context, param: click.Parameter, incomplete: str)
     del param
     from cloudmart.settings import stacks
 
-    return [name for name in stacks(ctx.params.get("root") or CHECKOUT) if name.startswith(incomplete)]
+    return [name for name in stacks(ctx.params.get("root") or project()) if name.startswith(incomplete)]
 
 
 def completing(names: Callable[[Settings], Iterable[str]]) -> _Completion:
@@ -40,7 +51,7 @@ def completing(names: Callable[[Settings], Iterable[str]]) -> _Completion:
         del param
         from cloudmart.settings import load, stacks
 
-        root, stack = ctx.params.get("root") or CHECKOUT, ctx.params.get("stack")
+        root, stack = ctx.params.get("root") or project(), ctx.params.get("stack")
         for one in [stack] if stack else stacks(root):
             with contextlib.suppress(UserError):  # nobody wants to read an error instead of a word
                 return [name for name in names(load(one, root)) if name.startswith(incomplete)]
@@ -94,8 +105,8 @@ STACK = stack_named("The stack: Pulumi.<stack>.yaml. [env: CLOUDMART_STACK]", de
 ROOT = click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
-    default=CHECKOUT,
-    help="Folder of the project, such as another checkout. [default: this repository]",
+    default=project,
+    help="Folder of the project. [default: the one at or above the current folder, else this repository]",
 )
 OUT = out_file("Write to this file.")
 DEBUG = click.option("--debug", is_flag=True, help="Show the traceback when the program itself fails.")

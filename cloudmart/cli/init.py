@@ -1,10 +1,12 @@
-"""``cloudmart init``: a service to begin with."""
+"""``cloudmart init``: a shop or a service to begin with."""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -15,15 +17,24 @@ from cloudmart.errors import UserError
 # The values of the settings, which take too long to load for a help text; a test holds them together.
 _CRITICALITY = click.Choice(["critical", "high", "standard", "low"])
 _TRAFFIC = click.Choice(["steady", "high", "bursts", "low"])
+_NAME = r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?"
+
+_T = TypeVar("_T")
 
 
 @click.command(
     epilog=examples(
-        "init --service review-service  # asks for the rest",
+        "init bookshop  # a shop of your own, in ./bookshop; asks for the rest",
+        'init bookshop --team books --cost-center BK-1 --service shelf-service --description "Which books there are"',
+        "init --service review-service  # one more service in catalog.yaml",
         'init --service review-service --description "Product reviews" --need postgres',
     )
 )
-@click.option("--service", "name", required=True, help="Name of the new service.")
+@click.argument("name", required=False)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the new shop. [default: NAME]")
+@click.option("--team", help="Who runs the new shop. [default: platform]")
+@click.option("--cost-center", help="Code of who pays for the new shop. [default: CC-1]")
+@click.option("--service", help="Name of the new service, with NAME of the new shop's first one. [default: web]")
 @click.option("--description", help="What it is for. Without it, a terminal is asked for it and for what is left out.")
 @click.option("--criticality", type=_CRITICALITY, help="How much an outage hurts. [default: standard]")
 @click.option("--traffic", type=_TRAFFIC, help="The shape of its load. [default: steady]")
@@ -40,7 +51,11 @@ _TRAFFIC = click.Choice(["steady", "high", "bursts", "low"])
 @formats("text", "json")
 @ROOT
 def init(
-    name: str,
+    name: str | None,
+    out: Path | None,
+    team: str | None,
+    cost_center: str | None,
+    service: str | None,
     description: str | None,
     criticality: str | None,
     traffic: str | None,
@@ -51,29 +66,41 @@ def init(
     format_: str,
     root: Path,
 ) -> None:
-    """Add a service to catalog.yaml, from options or from questions on a terminal.
+    """Start a shop NAME of your own in a new folder, or add a service to catalog.yaml.
 
-    Nothing is written unless every stack loads with it. Its resources and autoscaling are small ones to begin with.
+    From options, or from questions on a terminal. Nothing is written unless every stack loads with it. A service's
+    resources and autoscaling are small ones to begin with.
     """
-    from cloudmart.settings.edit import add_service
-
-    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", name):
-        raise UserError(f"--service: found {name!r}; allowed: a-z, 0-9 and '-', up to 40, beginning with a letter")
+    asks = description is None
+    if name is None:
+        if service is None:
+            raise UserError("init: found neither NAME nor --service; allowed: NAME for a shop, --service for a service")
+        of_shop = {"--out": out, "--team": team, "--cost-center": cost_center}
+        if given := [option for option, value in of_shop.items() if value is not None]:
+            raise UserError(f"init: found {', '.join(given)} without NAME; allowed: with a NAME, for a new shop")
+    else:
+        _check("NAME", name)
+    if asks and not sys.stdin.isatty():
+        raise UserError("--description: found none; allowed: a text, or a terminal to ask for it")
+    if name is not None:
+        team = _or_asked(team, "Team that runs it", "platform", asks)
+        cost_center = _or_asked(cost_center, "Cost center that pays for it", "CC-1", asks)
+        service = _or_asked(service, "Its first service", "web", asks)
+    service = service or ""
+    _check("--service", service)
     if description is None:
-        if not sys.stdin.isatty():
-            raise UserError("--description: found none; allowed: a text, or a terminal to ask for it")
-        description = click.prompt("What is it for", err=True)
-        criticality = criticality or click.prompt("Criticality", type=_CRITICALITY, default="standard", err=True)
-        traffic = traffic or click.prompt("Traffic", type=_TRAFFIC, default="steady", err=True)
-        replicas = replicas or click.prompt("Replicas", type=click.IntRange(1, 1000), default=2, err=True)
-        needs = needs or tuple(re.split(r"[\s,]+", click.prompt("Needs (names, or nothing)", default="", err=True)))
-    replicas = replicas or 2
-    topics = {"produces": list(produces), "consumes": list(consumes)}
+        description = click.prompt(f"What is {service} for", err=True)
+    criticality = _or_asked(criticality, "Criticality", "standard", asks, _CRITICALITY)
+    traffic = _or_asked(traffic, "Traffic", "steady", asks, _TRAFFIC)
+    replicas = _or_asked(replicas, "Replicas", 2, asks, click.IntRange(1, 1000))
+    if asks and not needs:
+        needs = tuple(re.split(r"[\s,]+", click.prompt("Needs (names, or nothing)", default="", err=True)))
     needs = tuple(need for need in needs if need)
-    service = {
+    topics = {"produces": list(produces), "consumes": list(consumes)}
+    entry = {
         "description": description,
-        "criticality": criticality or "standard",
-        "traffic": traffic or "steady",
+        "criticality": criticality,
+        "traffic": traffic,
         "replicas": replicas,
         "resources": {
             "requests": {"cpu": "50m", "memory": "64Mi"},
@@ -83,7 +110,36 @@ def init(
         **({"needs": list(needs)} if needs else {}),
         **({"topics": {key: names for key, names in topics.items() if names}} if produces or consumes else {}),
     }
-    add_service(root, name, service)
+    if name is not None:
+        _new_shop(name, out or Path(name), team or "", cost_center or "", service, entry, format_)
+        return
+    from cloudmart.settings.edit import add_service
+
+    add_service(root, service, entry)
     if format_ == "json":
-        print_json({"file": "catalog.yaml", "name": name, "service": service})
-    say(f"catalog.yaml has {name} now; `cloudmart preview --stack <stack>` shows what it brings.")
+        print_json({"file": "catalog.yaml", "name": service, "service": entry})
+    say(f"catalog.yaml has {service} now; `cloudmart preview` shows what it brings.")
+
+
+def _new_shop(
+    name: str, folder: Path, team: str, cost_center: str, service: str, entry: Mapping[str, Any], format_: str
+) -> None:
+    from cloudmart.shop import new
+
+    shop = new.Shop(name=name, team=team, cost_center=cost_center, service_name=service, service=entry)
+    files = new.write(shop, folder)
+    if format_ == "json":
+        print_json({"name": name, "out": str(folder), "files": list(files)})
+    say(f"{len(files)} files in {folder}; go there, and `cloudmart preview` shows what they declare.")
+
+
+def _or_asked(given: _T | None, question: str, default: _T, asks: bool, kind: click.ParamType[Any] | None = None) -> _T:
+    if given is not None:
+        return given
+    answer: _T = click.prompt(question, default=default, type=kind, err=True) if asks else default
+    return answer
+
+
+def _check(where: str, name: str) -> None:
+    if not re.fullmatch(_NAME, name):
+        raise UserError(f"{where}: found {name!r}; allowed: a-z, 0-9 and '-', up to 40, beginning with a letter")

@@ -34,48 +34,52 @@ _RUNTIME = click.option(
 
 @local.command("start", epilog=examples("local start", "local start --runtime kind  # with real pods"))
 @_RUNTIME
+@ROOT
 @formats("text", "json")
-def local_start(runtime: Literal["binary", "kind"], format_: str) -> None:
+def local_start(root: Path, runtime: Literal["binary", "kind"], format_: str) -> None:
     """Make the cluster or start it again; does nothing where it runs."""
     from cloudmart.cluster import crds
     from cloudmart.cluster.local import LocalCluster
 
-    info = (cluster := LocalCluster()).start(say, runtime)
+    info = (cluster := LocalCluster(root)).start(say, runtime)
     crds.install(cluster, say, wait=False)
     _show_cluster(cluster, info, runtime, format_)
 
 
 @local.command("stop", epilog=examples("local stop"))
+@ROOT
 @formats("text", "json")
-def local_stop(format_: str) -> None:
+def local_stop(root: Path, format_: str) -> None:
     """Stop the cluster; what it holds stays."""
     from cloudmart.cluster.local import LocalCluster
 
-    (cluster := LocalCluster()).stop()
+    (cluster := LocalCluster(root)).stop()
     if format_ == "json":
         print_json(cluster.status().as_json())
 
 
 @local.command("reset", epilog=examples("local reset"))
 @_RUNTIME
+@ROOT
 @formats("text", "json")
-def local_reset(runtime: Literal["binary", "kind"], format_: str) -> None:
+def local_reset(root: Path, runtime: Literal["binary", "kind"], format_: str) -> None:
     """Delete the cluster with everything it holds and make it anew."""
     from cloudmart.cluster import crds
     from cloudmart.cluster.local import LocalCluster
 
-    info = (cluster := LocalCluster()).reset(say, runtime)
+    info = (cluster := LocalCluster(root)).reset(say, runtime)
     crds.install(cluster, say, wait=False)
     _show_cluster(cluster, info, runtime, format_)
 
 
 @local.command("status", epilog=examples("local status", "local status --format json"))
+@ROOT
 @formats("text", "json")
-def local_status(format_: str) -> None:
+def local_status(root: Path, format_: str) -> None:
     """Say what runs and where."""
     from cloudmart.cluster.local import LocalCluster
 
-    status = LocalCluster().status()
+    status = LocalCluster(root).status()
     if format_ == "json":
         print_json(status.as_json())
         return

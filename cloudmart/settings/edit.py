@@ -154,7 +154,7 @@ def with_service(root: Path, name: str, service: Mapping[str, Any]) -> str:
         raise UserError(
             f"{CATALOG}: services: found a mapping in one line; allowed: a service a line and its keys below"
         )
-    entry = textwrap.indent(_dumped(yaml, {name: _written(service)}), " " * tree["services"].lc.col)
+    entry = textwrap.indent(_dumped(yaml, {_written(name): _written(service)}), " " * tree["services"].lc.col)
     lines = text.splitlines(keepends=True)
     end = min((line for key in tree if (line := tree.lc.key(key)[0]) > tree.lc.key("services")[0]), default=len(lines))
     # What stands before the next key without indentation, empty lines and comments, is that key's.
@@ -166,6 +166,12 @@ def with_service(root: Path, name: str, service: Mapping[str, Any]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         _check(root, Path(folder), new, {**old.data, "services": {**services, name: service}})
     return new
+
+
+def service_text(name: str, service: Mapping[str, Any]) -> str:
+    """A service as people write it, for a catalog that has none yet."""
+    yaml, _ = _loaded("")
+    return _dumped(yaml, {_written(name): _written(service)})
 
 
 def add_service(root: Path, name: str, service: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pulumi_policy import EnforcementLevel, Severity
@@ -17,9 +16,9 @@ from cloudmart.settings.rules import WORKLOADS
 from cloudmart.settings.source import read as read_yaml
 
 from ._kubernetes import Object, Stack
+from ._project import ROOT
 from ._rule import About, Config, Finding, Schema, stack_rule
 
-_ROOT = Path(__file__).resolve().parents[2]
 _URL = "https://www.finops.org/framework/capabilities/budgeting/"
 #: What can cost something, or say who pays for what does.
 _KINDS = sorted(
@@ -90,14 +89,14 @@ def _worked_out(stack: Stack) -> dict[str, dict[str, str]]:
         return {}
     name, project = resources[0].urn.removeprefix("urn:pulumi:").split("::")[:2]
     # The pack may look at another program too; only this project's stacks have their budgets here.
-    if project != read_yaml(_ROOT / "Pulumi.yaml", "Pulumi.yaml").data.get("name"):
+    if project != read_yaml(ROOT / "Pulumi.yaml", "Pulumi.yaml").data.get("name"):
         return {}
-    if not (_ROOT / stack_file(name)).is_file():
+    if not (ROOT / stack_file(name)).is_file():
         return {}
-    settings = load(name, _ROOT)
+    settings = load(name, ROOT)
     if not settings.budgets:
         return {}
-    estimate = estimates.of_stack(resources, settings, _ROOT)
+    estimate = estimates.of_stack(resources, settings, ROOT)
     return budgets.as_facts(budgets.standings(estimate, settings.budgets))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from pulumi_policy import Severity
@@ -12,12 +11,13 @@ from cloudmart.settings.rules import COST_CENTER, RULES, WORKLOADS
 from cloudmart.settings.source import read as read_yaml
 
 from ._kubernetes import TEMPLATE_PATHS, UNKNOWN, Object, Stack, get, items
+from ._project import ROOT
 from ._rule import About, Config, Finding, Schema, object_rule, stack_rule
 
 
 def _registry() -> list[str]:
     """The cost centers that the catalog beside the pack declares, sorted; none where the pack is installed alone."""
-    catalog = Path(__file__).resolve().parents[2] / "catalog.yaml"
+    catalog = ROOT / "catalog.yaml"
     if not catalog.exists():
         return []
     return sorted(read_yaml(catalog, catalog.name).data.get("costCenters") or {})

@@ -76,6 +76,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cloudmart.preview",
         "cloudmart.settings",
     },
+    "cloudmart.shop": {"cloudmart.errors", "cloudmart.settings"},
     "cloudmart.cli": {
         "cloudmart.access",
         "cloudmart.cluster",
@@ -88,6 +89,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cloudmart.report",
         "cloudmart.secrets",
         "cloudmart.settings",
+        "cloudmart.shop",
         "cloudmart.verify",
     },
     "policy": {"cloudmart.finops", "cloudmart.settings", "cloudmart.errors"},

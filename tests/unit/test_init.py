@@ -42,6 +42,12 @@ def test_a_service_from_flags_is_added_after_the_others_and_no_other_line_change
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Pulumi.dev.yaml", "catalog.yaml"]
 
 
+def test_a_name_that_yaml_would_read_as_something_else_is_quoted(tmp_path: Path) -> None:
+    called(write(tmp_path), "--service", "y", *FLAGS)
+    assert '\n  "y":\n' in (tmp_path / "catalog.yaml").read_text()
+    assert list(load("dev", tmp_path).services) == ["web", "api", "y"]
+
+
 def test_where_services_are_the_last_key_the_new_one_ends_the_file(tmp_path: Path) -> None:
     data = yaml.safe_load(CATALOG)
     services = data.pop("services")

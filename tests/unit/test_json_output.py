@@ -186,6 +186,15 @@ def test_an_added_service_is_printed_as_it_stands_in_the_catalog(tmp_path: Path)
     assert "catalog.yaml has reviews now" in said
 
 
+def test_the_files_of_a_new_shop_are_listed(tmp_path: Path) -> None:
+    data, said = called("init", "bookshop", "--out", str(tmp_path / "shop"), "--description", "Books")
+    same_shape(SHOWN["init NAME"], data)
+    assert {
+        path.relative_to(tmp_path / "shop").as_posix() for path in (tmp_path / "shop").rglob("*") if path.is_file()
+    } == {*data["files"]}
+    assert said.startswith(f"{len(data['files'])} files in ")
+
+
 def test_commands_that_print_more_than_a_script_have_json_among_their_formats() -> None:
     from tests.unit.test_cli import COMMANDS
 

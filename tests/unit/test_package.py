@@ -11,6 +11,7 @@ import sys
 import sysconfig
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,15 +43,16 @@ def test_the_page_builds_one_component_alone_in_python(tmp_path: Path) -> None:
     assert {"Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget", "ServiceAccount"} <= set(kinds)
 
 
-@pytest.mark.slow
-def test_the_installed_package_builds_the_bookshop_without_this_checkout(tmp_path: Path) -> None:
-    source, shop, site = tmp_path / "source", tmp_path / "bookshop", tmp_path / "site"
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment with the package installed, from which this checkout is not seen."""
+    tmp_path = tmp_path_factory.mktemp("installed")
+    source, site = tmp_path / "source", tmp_path / "site"
     ignored = shutil.ignore_patterns("__pycache__")
     for name in PACKAGES:
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    shutil.copytree(SHOP, shop, ignore=ignored)
     install = [
         "-m",
         "pip",
@@ -64,19 +66,38 @@ def test_the_installed_package_builds_the_bookshop_without_this_checkout(tmp_pat
     ]
     subprocess.run([sys.executable, *install], check=True, timeout=300, cwd=tmp_path)
     # Without `site`, this environment's link to the checkout is not followed; its other packages are there.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), sysconfig.get_path("purelib")])}
-    command = [sys.executable, "-S", "-m", "cloudmart.cli", "preview", "--root", str(shop), "--stack", "dev"]
-    done = subprocess.run(
-        [*command, "--format", "json"],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=tmp_path,
-        env=environment,
-    )
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), sysconfig.get_path("purelib")])}
+
+
+def called(installed: dict[str, str], folder: Path, *args: str) -> Any:
+    """What the installed command prints as JSON, called in a folder."""
+    command = [sys.executable, "-S", "-m", "cloudmart.cli", *args, "--format", "json"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, cwd=folder, env=installed)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_a_shop_that_the_installed_package_started_passes_its_preview_at_once(
+    installed: dict[str, str], tmp_path: Path
+) -> None:
+    flags = ("--service", "shelf-service", "--description", "Which books there are", "--need", "postgres")
+    made = called(installed, tmp_path, "init", "bookshop", "--team", "books", "--cost-center", "BK-1", *flags)
+    assert made["out"] == "bookshop"
+    assert {"catalog.yaml", ".gitignore", "policy/config/prod.json", "schemas/stack.schema.json"} <= set(made["files"])
+    found = called(installed, tmp_path / "bookshop", "preview", "--stack", "dev")
+    names = {(item["kind"], item["name"]) for item in found["resources"]}
+    assert {("Deployment", "shelf-service"), ("StatefulSet", "postgres"), ("Namespace", "bookshop")} <= names
+    assert called(installed, tmp_path / "bookshop", "local", "status")["running"] is False
+
+
+@pytest.mark.slow
+def test_the_installed_package_builds_the_bookshop_without_this_checkout(
+    installed: dict[str, str], tmp_path: Path
+) -> None:
+    shop = tmp_path / "bookshop"
+    shutil.copytree(SHOP, shop, ignore=shutil.ignore_patterns("__pycache__"))
+    found = called(installed, tmp_path, "preview", "--root", str(shop), "--stack", "dev")
     names = {(item["kind"], item["name"]) for item in found["resources"]}
     assert {("Deployment", "desk-service"), ("StatefulSet", "postgres"), ("Namespace", "bookshop")} <= names
     assert not any("cloudmart" in str(item["name"]) for item in found["resources"])

@@ -1,0 +1,1 @@
+"""A shop of a team's own: the files of a new project, which builds on the installed package."""
