@@ -34,7 +34,7 @@ from cloudmart.errors import UserError, message
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     epilog=examples(
         "doctor  # is everything there?",
         "preview --stack prod  # what is declared, what is wrong with it, what it costs",

@@ -96,7 +96,7 @@ def _url(help_: str) -> _Option:
 def examples(*lines: str) -> str:
     """The end of a command's help: command lines without the program's name, each with what it is for after ``#``."""
     parts = [line.partition("  # ") for line in lines]
-    width = max(len(line) for line, _, _ in parts)
+    width = max((len(line) for line, _, what in parts if what), default=0)
     shown = [f"  cloudmart {line:<{width}}  # {what}" if what else f"  cloudmart {line}" for line, _, what in parts]
     return "\n".join(["\b", "Examples:", *shown])  # \b: click leaves the lines as they are
 

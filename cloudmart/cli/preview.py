@@ -220,7 +220,7 @@ def _compared_with(stack: str, root: Path, base: str | None, against: str | None
 @formats("text", "json")
 @DEBUG
 def render_command(stack: str, root: Path, out: Path | None, check: bool, format_: str, debug: bool) -> None:
-    """Write a stack's manifests, one file an object, for GitOps; without Secrets, which hold values made elsewhere.
+    """Write a stack's manifests, one file an object, for GitOps. Secrets, made elsewhere, are left out.
 
     Exit status: 0 written, or with --check all as it should be; 1 --check found a difference; 2 bad input.
     """
