@@ -248,23 +248,12 @@ class Engine:
         return path if path.is_file() else None
 
     def _selected(self) -> automation.Stack:
-        self._require_pack_environment()
+        require_pack_environment(self.root)
         self._write_project()
         try:
             return automation.Stack.create_or_select(self.stack, self._workspace())
         except automation.CommandError as error:
             raise UserError(f"pulumi stack {self.stack}: {_last_line(str(error))}") from None
-
-    def _require_pack_environment(self) -> None:
-        # The engine would wait for a pack in a missing environment without a word.
-        pack = self.root / "policy"
-        declared = yaml.safe_load((pack / "PulumiPolicy.yaml").read_text())
-        virtualenv = declared.get("runtime", {}).get("options", {}).get("virtualenv")
-        if virtualenv and not (pack / virtualenv / "bin" / "python").exists():
-            raise UserError(
-                f"policy/PulumiPolicy.yaml: runtime.options.virtualenv: found '{virtualenv}', which does not exist; "
-                "`make setup` makes it"
-            )
 
     def _write_project(self) -> None:
         """`project`: the stack's file with this run's overrides, and with the keys that an earlier run has got."""
@@ -310,6 +299,21 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     partial = path.with_suffix(".new")
     partial.write_text(yaml.safe_dump(content, sort_keys=False))
     partial.replace(path)
+
+
+def require_pack_environment(root: Path) -> None:
+    """Raises ``UserError`` where the engine would wait without a word: for a pack in an environment that is not there,
+    or one that has no folder."""
+    pack = root / "policy"
+    file = pack / "PulumiPolicy.yaml"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; allowed: a policy pack, as `cloudmart init NAME` writes one")
+    virtualenv = _read(file).get("runtime", {}).get("options", {}).get("virtualenv")
+    if virtualenv and not (pack / virtualenv / "bin" / "python").exists():
+        raise UserError(
+            f"policy/PulumiPolicy.yaml: runtime.options.virtualenv: found '{virtualenv}', which does not exist; "
+            "`make setup` makes it"
+        )
 
 
 class _Watcher:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cloudmart.cluster import toolchain
 from cloudmart.cluster.local import DATA_BYTES, LocalCluster
-from cloudmart.deploy.engine import OLDEST_CLI, NoCli, present_cli
+from cloudmart.deploy.engine import OLDEST_CLI, NoCli, present_cli, require_pack_environment
 from cloudmart.doctor.check import Check, Topic, failed, passed, skipped, warned
 from cloudmart.errors import UserError
 from cloudmart.verify.check import count
@@ -53,6 +53,14 @@ def cli(root: Path) -> Iterator[Check]:
     place = found.command if os.sep in found.command else shutil.which(found.command)
     version = found.version or "its version is not checked (PULUMI_AUTOMATION_API_SKIP_VERSION_CHECK)"
     yield passed(Topic.CLI, "pulumi", f"{version} ({place})")
+    try:
+        require_pack_environment(root)
+    except UserError as error:
+        yield failed(
+            Topic.CLI, "policy pack", str(error).partition(";")[0], "make setup, or a virtual environment there"
+        )
+    else:
+        yield passed(Topic.CLI, "policy pack", "its environment is there")
 
 
 def files(root: Path) -> Iterator[Check]:

@@ -121,7 +121,7 @@ def test_a_missing_environment_of_the_pack_is_told_before_the_engine_hangs_on_it
     with pytest.raises(
         UserError, match=r"runtime\.options\.virtualenv: found '.*', which does not exist; `make setup`"
     ):
-        an_engine(root)._require_pack_environment()
+        engine.require_pack_environment(root)
 
 
 def test_without_a_cli_the_reason_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

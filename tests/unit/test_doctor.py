@@ -154,7 +154,7 @@ def test_a_cli_that_is_not_there_is_a_warning_and_nothing_is_installed(tmp_path:
 @pytest.mark.parametrize(("version", "fits"), [("v3.400.1", True), ("v3.100.0", False), ("v4.0.0", False)])
 def test_the_cli_on_path_is_shown_where_it_fits_and_named_where_not(tmp_path: Path, version: str, fits: bool) -> None:
     pulumi = program(tmp_path / "path", "pulumi", f"#!/bin/sh\necho {version}\n")
-    (found,) = machine.cli(tmp_path)
+    found = next(machine.cli(tmp_path))
     assert found.status is (Status.PASS if fits else Status.WARN)
     assert (found.seen == f"{version[1:]} ({pulumi})") is fits
     assert ("does not fit" in found.seen) is not fits
@@ -167,6 +167,19 @@ def test_a_cli_that_an_earlier_run_has_installed_is_the_one_that_would_be_used(t
     found = engine.find_cli(tmp_path)
     assert isinstance(found, automation.PulumiCommand)
     assert found.command == str(installed)
+
+
+def test_a_pack_whose_environment_is_missing_fails_before_the_engine_waits_for_it(
+    tmp_path: Path, project: Project
+) -> None:
+    program(tmp_path / "path", "pulumi", "#!/bin/sh\necho v3.400.1\n")
+    (project.root / "policy/PulumiPolicy.yaml").write_text("runtime: {name: python, options: {virtualenv: ../.venv}}\n")
+    assert by_name(machine.cli(project.root))["policy pack"].status is Status.PASS
+    (project.root / ".venv").unlink()
+    found = by_name(machine.cli(project.root))["policy pack"]
+    assert (found.status, "'../.venv', which does not exist" in found.seen) == (Status.FAIL, True)
+    (project.root / "policy/PulumiPolicy.yaml").unlink()
+    assert by_name(machine.cli(project.root))["policy pack"].status is Status.FAIL
 
 
 def test_versions_are_those_that_answer_and_an_sdk_beside_the_lock_is_a_warning(tmp_path: Path) -> None:
