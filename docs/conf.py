@@ -7,6 +7,7 @@ from typing import Any
 import mermaidx
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.util import logging
 
 HERE = Path(__file__).resolve().parent
 
@@ -60,7 +61,11 @@ def _mermaid(_app: Sphinx, doctree: nodes.document) -> None:
     blocks = [block for block in doctree.findall(nodes.literal_block) if block.get("language") == "mermaid"]
     for number, block in enumerate(blocks):
         # One page may hold several, each with styles under its own name.
-        drawn = mermaidx.render(block.astext(), theme="neutral").svg().replace("my-svg", f"diagram-{number}")
+        try:
+            drawn = mermaidx.render(block.astext(), theme="neutral").svg().replace("my-svg", f"diagram-{number}")
+        except RuntimeError as error:
+            logging.getLogger(__name__).warning(str(error), location=block)
+            continue
         block.replace_self(nodes.raw("", f'<div class="diagram">{drawn}</div>', format="html"))
 
 

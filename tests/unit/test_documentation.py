@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import json
 import re
 import shlex
@@ -11,14 +13,19 @@ import sys
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from cloudmart.cli import cli
+from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.load import read_profile
-from cloudmart.preview import run
+from cloudmart.deploy import up
+from cloudmart.deploy.rollout import workloads
+from cloudmart.preview.recorder import Recording, record
 from cloudmart.settings import load
 from docs.reference import generate
 from tests.unit.command_lines import parsed
@@ -27,7 +34,12 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")])
 #: A block of code: its language and what is in it.
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-MARK = "<!-- tested: this block is added to the catalog and previewed -->"
+
+#: A block that a page has its reader put into a file: whole, merged into YAML that is there, or beside a line.
+PUT = re.compile(
+    r'^( *)<!-- file: (\S+?)(?:, (before|after): "((?:[^"\\]|\\.)+)")? -->\n *```\w+\n(.*?)^ *```$',
+    re.DOTALL | re.MULTILINE,
+)
 
 
 def relative(page: Path) -> str:
@@ -54,7 +66,7 @@ def test_the_contents_list_every_page_once() -> None:
     listed = re.findall(
         r"^- \[[^\]]+\]\(([^)#:]+\.md)\): \S|^- \[[^\]]+\]\((decisions/[^)]+)\)$", contents.read_text(), re.M
     )
-    pages = [str(page.relative_to(contents.parent)) for page in PAGES if page.name not in ("README.md", "index.md")]
+    pages = [str(page.relative_to(contents.parent)) for page in PAGES if page not in (CHECKOUT / "README.md", contents)]
     assert sorted(plain or decision for plain, decision in listed) == sorted(pages)
 
 
@@ -151,7 +163,8 @@ def test_click_reads_the_command_lines_of_a_page_and_refuses_a_misspelt_one() ->
 def test_every_cloudmart_command_that_a_page_shows_can_be_typed(page: Path) -> None:
     wrong = []
     for line, complete in commands(page.read_text()):
-        words = [word for word in shlex.split(line, comments=True) if word != "…"]
+        typed = itertools.takewhile(lambda word: word not in (">", "|"), shlex.split(line, comments=True))
+        words = [word for word in typed if word != "…"]
         try:
             parsed(words, complete=complete)
         except click.exceptions.Exit:
@@ -180,7 +193,8 @@ SHOWN = [
     pytest.param(text, id=f"{relative(page)}-{number}")
     for page in PAGES
     if page.name != "README.md"  # its blocks have tests of their own
-    for number, text in enumerate(settings_of(page.read_text()), 1)
+    # What a reader puts into files is previewed below.
+    for number, text in enumerate(settings_of(PUT.sub("", page.read_text())), 1)
 ]
 
 
@@ -250,23 +264,163 @@ def test_every_key_in_a_layers_table_is_one_of_its_settings(layer: str) -> None:
     assert unknown == []
 
 
+# --- how-to pages, followed -------------------------------------------------------------------------------------------
+
+
+def follow(page: str, root: Path) -> None:
+    """Does to a copy of the project in `root` what a how-to page says."""
+    for name in ("cloudmart", "components", "policy"):
+        shutil.copytree(CHECKOUT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (CHECKOUT / "__main__.py", CHECKOUT / "catalog.yaml", *CHECKOUT.glob("Pulumi*.yaml")):
+        shutil.copy(file, root)
+    blocks = PUT.findall((CHECKOUT / "docs/how-to" / page).read_text())
+    assert blocks
+    for indent, name, where, beside, text in blocks:
+        body, file = re.sub(f"^{indent}", "", text, flags=re.MULTILINE), root / name
+        if where:
+            lines = file.read_text().splitlines(keepends=True)
+            line = beside.replace('\\"', '"')
+            at = next(number for number, found in enumerate(lines) if found.startswith(line))
+            file.write_text("".join([*lines[: at + (where == "after")], body, *lines[at + (where == "after") :]]))
+        elif file.suffix == ".yaml":
+            there = yaml.safe_load(file.read_text()) if file.exists() else {}
+            file.write_text(yaml.safe_dump(merged(there, yaml.safe_load(body)), sort_keys=False))
+        else:
+            file.write_text(body)
+
+
+def previewed(stack: str, root: Path) -> Any:
+    """The preview of a copy, by its own code; nothing mandatory is broken in it."""
+    command = [sys.executable, "-m", "cloudmart.cli", "preview", "--root", ".", "--stack", stack, "--format", "json"]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return json.loads(run.stdout)
+
+
+def objects(preview: Any, name: str) -> set[str]:
+    return {found["kind"] for found in preview["resources"] if name in found["name"] and found["apiVersion"]}
+
+
 @pytest.mark.slow
-def test_the_service_that_the_readme_adds_passes_the_preview_of_every_stack(tmp_path: Path) -> None:
-    readme = (CHECKOUT / "README.md").read_text()
-    block = readme.split(MARK)[1].split("```yaml\n")[1].split("```")[0]
-    added = yaml.safe_load(block)["services"]
-    for name in ("components", "policy", "cloudmart"):
-        shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__main__.py", "Pulumi.yaml", "Pulumi.dev.yaml", "Pulumi.prod.yaml"):
-        shutil.copy(CHECKOUT / name, tmp_path / name)
-    # As somebody would: appended to the services, as text.
-    text = (CHECKOUT / "catalog.yaml").read_text()
-    entry = block.split("services:\n", 1)[1]
-    (tmp_path / "catalog.yaml").write_text(text.replace("\nexternals:\n", f"\n{entry}\nexternals:\n", 1))
+def test_the_service_that_a_page_adds_passes_the_preview_of_every_stack(tmp_path: Path) -> None:
+    follow("add-a-service.md", tmp_path)
     for stack in ("dev", "prod"):
-        assert set(load(stack, tmp_path).services) - set(load(stack, CHECKOUT).services) == set(added)
-        result = run.preview(stack, tmp_path)
-        assert [violation for violation in result.violations if violation.level == "mandatory"] == []
-        assert result.errors == []
-        kinds = {r.kind for r in result.recording.resources if r.object_name and "review-service" in r.object_name}
+        kinds = objects(previewed(stack, tmp_path), "review-service")
         assert {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"} <= kinds
+
+
+@pytest.mark.slow
+def test_the_stack_that_a_page_adds_passes_its_own_rules_and_leaves_the_others_alone(tmp_path: Path) -> None:
+    follow("add-a-stack.md", tmp_path)
+    assert previewed("staging", tmp_path)["cost"]["budgets"][0]["state"] == "within"
+    previewed("prod", tmp_path)
+
+
+@pytest.mark.slow
+def test_the_cost_center_that_a_page_adds_pays_for_its_service(tmp_path: Path) -> None:
+    follow("add-a-cost-center.md", tmp_path)
+    cost = previewed("dev", tmp_path)["cost"]
+    assert cost["byCostCenter"]["CC-2003"] == cost["byService"]["payment-service"]
+    assert {budget["name"]: budget["state"] for budget in cost["budgets"]}["CC-2003"] == "within"
+    previewed("prod", tmp_path)
+
+
+@pytest.mark.slow
+def test_the_rule_that_a_page_adds_finds_what_breaks_it_and_nothing_else(tmp_path: Path) -> None:
+    follow("add-a-policy-rule.md", tmp_path)
+    assert previewed("prod", tmp_path)["policy"]["violations"] == []
+    file = tmp_path / "policy/config/dev.json"
+    strict = {"time-to-stop": {"enforcementLevel": "advisory", "leastSeconds": 60}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | strict))
+    messages = [found["message"] for found in previewed("dev", tmp_path)["policy"]["violations"]]
+    page = (CHECKOUT / "docs/how-to/add-a-policy-rule.md").read_text()
+    assert f"Policy: {len(messages)} violations, 0 of them mandatory\n" in page
+    assert f"    {messages[0]}\n" in page
+
+
+@pytest.mark.slow
+def test_the_layer_that_a_page_adds_is_there_where_it_is_on_and_leaves_no_trace_elsewhere(tmp_path: Path) -> None:
+    follow("add-a-layer.md", tmp_path)
+    assert {"Namespace", "ResourceQuota"} <= objects(previewed("prod", tmp_path), "external-dns")
+    assert "external-dns" not in json.dumps(previewed("dev", tmp_path))
+
+
+@pytest.mark.slow
+def test_every_chart_of_production_can_come_from_a_mirror(tmp_path: Path) -> None:
+    follow("air-gapped.md", tmp_path)
+    previewed("prod", tmp_path)
+    settings = load("prod", tmp_path)
+    pinned = {chart.repo for chart in load("prod", CHECKOUT).charts.values()}
+    assert not [key for key, chart in settings.charts.items() if chart.repo in pinned]
+    manifests = [place for layer in settings.layers.values() for place in layer.manifests.values()]
+    assert not [place for place in manifests if "://" in place]
+
+
+# --- the quick start -------------------------------------------------------------------------------------------------
+
+
+def shown(page: str, mark: str) -> str:
+    """The block of a page that follows a comment."""
+    return (CHECKOUT / page).read_text().split(f"<!-- {mark} -->\n```")[1].partition("\n")[2].partition("```")[0]
+
+
+class Fresh:
+    """A cluster's answers right after the first `up` without an engine: workloads at their autoscalers' least."""
+
+    path, context, kubeconfig = Path("/tools/bin/kubectl"), None, Path("/shop/.local/cluster/kubeconfig")
+
+    def __init__(self, recording: Recording) -> None:
+        self.items: list[Any] = []
+        found = [resource for resource in recording.resources if resource.is_kubernetes_object]
+        least = {
+            resource.inputs["spec"]["scaleTargetRef"]["name"]: resource.inputs["spec"]["minReplicas"]
+            for resource in found
+            if resource.kind == "HorizontalPodAutoscaler"
+        }
+        for resource in found:
+            item = {"kind": resource.kind, **copy.deepcopy(dict(resource.inputs))}
+            if resource.kind in ("Deployment", "StatefulSet"):
+                item["spec"]["replicas"] = least.get(str(resource.object_name), 1)
+                item["status"] = {"readyReplicas": item["spec"]["replicas"]}
+            self.items.append(item)
+
+    def json(self, *_args: str) -> Any:
+        return {"items": self.items}
+
+
+def test_the_quick_start_shows_what_up_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = record("dev", CHECKOUT, overrides={"cloudmart:kubecost": {"enabled": False}})
+    target = up.Target(kubectl=cast(Kubectl, Fresh(recording)), local=True)
+    deployed = up.Deployed(settings=load("dev", CHECKOUT), target=target, recording=recording, environment={})
+    monkeypatch.setattr(up, "up", lambda *_args, **_options: deployed)
+    printed = CliRunner().invoke(cli, ["up", "--stack", "dev"], env={"COLUMNS": "120"}).stdout
+    printed = printed.replace("/shop/", ".../").replace("/tools/", ".../")
+    lines = [line.rstrip() for line in printed.splitlines()]
+    assert "\n".join(lines).strip("\n") == shown("docs/quick-start.md", "stdout of make up").strip("\n")
+    said = shown("docs/quick-start.md", "stderr of make up")
+    count = sum(resource.is_kubernetes_object for resource in recording.resources)
+    assert f"\n{count} created, 0 changed, 0 removed, 0 unchanged (" in said
+    assert f"\nwaiting for {len(list(workloads(recording)))} workloads to be available\n" in said
+
+
+@pytest.mark.slow
+def test_the_quick_start_shows_what_its_change_costs(tmp_path: Path) -> None:
+    for name in ("cloudmart", "components", "policy"):
+        shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (CHECKOUT / "__main__.py", CHECKOUT / "catalog.yaml", *CHECKOUT.glob("Pulumi*.yaml")):
+        shutil.copy(file, tmp_path)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com", "-C", str(tmp_path)]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *command], check=True)
+    catalog = tmp_path / "catalog.yaml"
+    old, new = "requests: {cpu: 100m, memory: 128Mi}", "requests: {cpu: 200m, memory: 128Mi}"
+    catalog.write_text(catalog.read_text().replace(old, new, 1))  # user-service stands first
+    command = [sys.executable, "-m", "cloudmart.cli", "preview", "--root", ".", "--stack", "dev", "--base", "HEAD"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    summary = "\n".join(line.rstrip() for line in run.stdout.splitlines())
+    assert shown("docs/quick-start.md", "summary of the change").strip("\n") in summary
+
+
+def test_the_picture_of_the_edges_is_the_one_that_graph_draws() -> None:
+    drawn = CliRunner().invoke(cli, ["graph", "--stack", "dev"]).stdout
+    assert shown("docs/architecture.md", "drawn: cloudmart graph --stack dev") == drawn
