@@ -66,7 +66,7 @@ def test_the_contents_list_every_page_once() -> None:
     listed = re.findall(
         r"^- \[[^\]]+\]\(([^)#:]+\.md)\): \S|^- \[[^\]]+\]\((decisions/[^)]+)\)$", contents.read_text(), re.M
     )
-    pages = [str(page.relative_to(contents.parent)) for page in PAGES if page not in (CHECKOUT / "README.md", contents)]
+    pages = [str(page.relative_to(contents.parent)) for page in PAGES if page.parent != CHECKOUT and page != contents]
     assert sorted(plain or decision for plain, decision in listed) == sorted(pages)
 
 
@@ -192,7 +192,6 @@ def settings_of(text: str) -> Iterator[str]:
 SHOWN = [
     pytest.param(text, id=f"{relative(page)}-{number}")
     for page in PAGES
-    if page.name != "README.md"  # its blocks have tests of their own
     # What a reader puts into files is previewed below.
     for number, text in enumerate(settings_of(PUT.sub("", page.read_text())), 1)
 ]
@@ -419,6 +418,35 @@ def test_the_quick_start_shows_what_its_change_costs(tmp_path: Path) -> None:
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
     summary = "\n".join(line.rstrip() for line in run.stdout.splitlines())
     assert shown("docs/quick-start.md", "summary of the change").strip("\n") in summary
+
+
+KOREAN = [("README.md", "README.ko.md"), ("docs/quick-start.md", "docs/quick-start.ko.md")]
+
+
+def without_remarks(text: str) -> list[list[str]]:
+    """The blocks of a page, but diagrams: lines of commands without their remarks, all else as it stands."""
+    return [
+        [re.sub(r" +# .*", "", line) if language == "console" else line for line in block.splitlines()]
+        for language, block in FENCE.findall(text)
+        if language != "mermaid"
+    ]
+
+
+def diagrams(text: str) -> list[str]:
+    """Mermaid of a page without the words in it."""
+    return [
+        re.sub(r'"[^"]*"|\[[^\]]*\]', "", block) for language, block in FENCE.findall(text) if language == "mermaid"
+    ]
+
+
+@pytest.mark.parametrize(("english", "korean"), KOREAN)
+def test_the_korean_page_has_the_same_commands_figures_and_links(english: str, korean: str) -> None:
+    one, other = (CHECKOUT / english).read_text(), (CHECKOUT / korean).read_text()
+    assert without_remarks(other) == without_remarks(one)
+    assert diagrams(other) == diagrams(one)
+    assert len(re.findall("^## ", other, re.MULTILINE)) == len(re.findall("^## ", one, re.MULTILINE))
+    found = [re.findall(r"\]\(([^)]+)\)", text.replace(".ko.md)", ".md)")) for text in (one, other)]
+    assert sorted(found[1]) == sorted(found[0])
 
 
 def test_the_picture_of_the_edges_is_the_one_that_graph_draws() -> None:
