@@ -10,7 +10,7 @@ OUT ?= .local/sbom.json
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down preview test e2e reliability check bench docs reference lock sbom audit
+.PHONY: help setup up down preview test e2e reliability check bench docs pictures reference lock sbom audit
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -60,6 +60,9 @@ bench: setup ## measure all of it, or ONLY=part; writes docs/performance.md and 
 
 reference: setup ## write docs/reference/ anew: settings, rules, commands
 	@$(BIN)/python -m docs.reference.generate
+
+pictures: setup ## take docs/pictures/ anew, with a Chromium on PATH
+	@$(BIN)/python -m docs.pictures.make
 
 # A link that leads nowhere, a page that is not in the contents and a diagram that Mermaid refuses are errors.
 docs: setup ## build the documentation as a site, in .local/site

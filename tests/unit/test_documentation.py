@@ -70,6 +70,13 @@ def test_the_contents_list_every_page_once() -> None:
     assert sorted(plain or decision for plain, decision in listed) == sorted(pages)
 
 
+def test_every_picture_is_small_and_seenon_a_page() -> None:
+    seen = set(re.findall(r"!\[[^\]]+\]\([^)]*pictures/([^)]+)\)", "".join(page.read_text() for page in PAGES)))
+    pictures = {file.name: file.stat().st_size for file in (CHECKOUT / "docs/pictures").glob("*.png")}
+    assert seen == set(pictures)
+    assert max(pictures.values()) < 200_000
+
+
 class References(HTMLParser):
     """Where a page has a browser go by itself: scripts, styles, pictures, fonts; not links that somebody clicks."""
 
