@@ -184,7 +184,7 @@ def whole_command(*options: str, runs: int = 5) -> list[float]:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    with machine() as seen:
+    with machine(whole=True) as seen:
         rows, command, again = measured()
     write_part("preview", page(rows, command, again, str(seen)))
 

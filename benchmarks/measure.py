@@ -2,7 +2,10 @@
 
 Wall time is the caller's clock; CPU is user and system time of the process and of all that it waited for; memory is
 the largest sum of what the process and its descendants hold at a time, looked at 25 times a second in a run of its own.
-Each part says which share of the machine others used meanwhile: what was at work but for the commands themselves.
+Each part says which share of the machine others used while a command ran: what was at work but for the command itself.
+
+On a machine that is not one's own ``CLOUDMART_BENCH_FIRST=1`` (Linux, root) has each command go before everybody else's
+work, and waits as long after it as it took.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -43,19 +46,24 @@ class Taken:
     memory: int = 0
 
 
+FIRST = bool(os.environ.get("CLOUDMART_BENCH_FIRST"))
+
+
 @dataclass
 class Machine:
-    """What the machine did while a part was measured."""
+    """What the machine did while commands ran: seconds on the clock, and of CPU that others used."""
 
     load: float = 0.0
-    others: float = 0.0
-    _own: float = field(default=0.0, repr=False)
+    wall: float = 0.0
+    used: float = 0.0
 
     def __str__(self) -> str:
+        others = self.used / (self.wall * (os.cpu_count() or 1)) if self.wall else 0.0
         return (
             f"Seen with {os.cpu_count()} cores ({_model()}), {psutil.virtual_memory().total / 2**30:.0f} GiB, "
             f"{platform.system()}, Python {platform.python_version()}; load average {self.load:.1f} at the start, and "
-            f"{self.others:.0%} of the machine's time went to others meanwhile."
+            f"{others:.0%} of the machine's time went to others meanwhile."
+            + (" Each command went before all other work (real-time scheduling)." if FIRST else "")
         )
 
 
@@ -68,21 +76,27 @@ def run(
     memory: bool = False,
 ) -> Taken:
     """Run a command once, its output dropped; what it says in the end stands in the error where it fails."""
-    with tempfile.TemporaryFile("w+") as said:
+    # Not where memory is looked at: whoever looks must get a turn too.
+    first = ["chrt", "--rr", "1"] if FIRST and not memory else []
+    with tempfile.TemporaryFile("w+") as said, _watched_machine():
         start = time.perf_counter()
-        with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=said) as process:
-            most = _watched(process.pid) if memory else 0
+        with subprocess.Popen(
+            [*first, *command], cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=said
+        ) as process:
+            most = _held(process.pid) if memory else 0
             _, status, used = os.wait4(process.pid, 0)
             wall = time.perf_counter() - start
             process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
         last = said.read()[-800:]
+    if first:
+        time.sleep(wall)
     if process.returncode not in allowed:
         raise RuntimeError(f"{' '.join(map(str, command))} ended with {process.returncode}: {last}")
     return Taken(wall, used.ru_utime + used.ru_stime, most)
 
 
-def _watched(pid: int) -> int:
+def _held(pid: int) -> int:
     most, process = 0, psutil.Process(pid)
     while True:
         held = 0
@@ -96,17 +110,30 @@ def _watched(pid: int) -> int:
         time.sleep(0.04)
 
 
+_SEEN = Machine()
+
+
 @contextmanager
-def machine() -> Iterator[Machine]:
-    """What the machine does in the block; what the block's own commands and process use is not others'."""
-    found = Machine(load=os.getloadavg()[0])
+def machine(*, whole: bool = False) -> Iterator[Machine]:
+    """What the machine does while :func:`run` runs commands in the block; with `whole`, all the time."""
+    global _SEEN
+    _SEEN = Machine(load=os.getloadavg()[0])
+    if whole:
+        with _watched_machine():
+            yield _SEEN
+    else:
+        yield _SEEN
+
+
+@contextmanager
+def _watched_machine() -> Iterator[None]:
     before, own, start = psutil.cpu_times(), _own(), time.perf_counter()
-    yield found
+    yield
     after = psutil.cpu_times()
-    busy = sum(after) - sum(before) - (after.idle - before.idle)
-    busy -= getattr(after, "iowait", 0.0) - getattr(before, "iowait", 0.0)
-    # Linux counts what guests use twice, and psutil shows both.
-    found.others = max(0.0, busy - (_own() - own)) / ((time.perf_counter() - start) * (os.cpu_count() or 1))
+    # Linux counts a guest's time among the user's as well; waiting is not working.
+    idle = sum(getattr(after, kind, 0.0) - getattr(before, kind, 0.0) for kind in ("idle", "iowait", "guest"))
+    _SEEN.wall += time.perf_counter() - start
+    _SEEN.used += max(0.0, sum(after) - sum(before) - idle - (_own() - own))
 
 
 def _own() -> float:
