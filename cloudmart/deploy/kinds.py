@@ -20,14 +20,26 @@ def scopes(recording: Recording, kubectl: Kubectl) -> Scopes:
     return served(kubectl.run, {str(item.api_version) for item in recording.resources if item.is_kubernetes_object})
 
 
-def served_part(recording: Recording, kubectl: Kubectl, *, local: bool, progress: Progress) -> tuple[Recording, Scopes]:
+def served_part(
+    recording: Recording,
+    kubectl: Kubectl,
+    *,
+    local: bool,
+    progress: Progress,
+    teach: Callable[[], object] | None = None,
+) -> tuple[Recording, Scopes]:
     """The recording without objects of kinds that the cluster does not serve, and the scope of the kinds that are left.
+
+    Where there are such, ``teach`` is called first: it may teach the cluster their definitions.
 
     One line an API group says what is left out of the local cluster. Raises ``UserError`` with the same lines for any
     other cluster: an environment without some of its objects is not what was asked for.
     """
     objects = [resource for resource in recording.resources if resource.is_kubernetes_object]
     known = scopes(recording, kubectl)
+    if teach is not None and any(_key(resource) not in known for resource in objects):
+        teach()
+        known = scopes(recording, kubectl)
     unknown = [resource for resource in objects if _key(resource) not in known]
     if not unknown:
         return recording, known

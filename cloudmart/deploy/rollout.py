@@ -42,7 +42,8 @@ def wait_until_available(recording: Recording, kubectl: Kubectl, progress: Progr
     waiting = list(workloads(recording))
     progress(f"waiting for {len(waiting)} workloads to be available")
     failed = []
-    for kind, namespace, name in waiting:
+    while waiting := _incomplete(kubectl, waiting, progress):
+        kind, namespace, name = waiting.pop(0)
         why = _waited(kubectl, (kind, namespace, name), deadline, progress)
         if why is None:
             progress(f"available {kind} {name}")
@@ -52,6 +53,38 @@ def wait_until_available(recording: Recording, kubectl: Kubectl, progress: Progr
             )
     if failed:
         raise UserError("\n".join(failed))
+
+
+def _incomplete(
+    kubectl: Kubectl, workloads: Sequence[tuple[str, str, str]], progress: Progress
+) -> list[tuple[str, str, str]]:
+    """Those whose rollout is not complete; the others are told. One look at all, for a process each costs more."""
+    found: dict[tuple[str, str, str], Json] = {}
+    try:
+        for space in {namespace for _, namespace, _ in workloads}:
+            for live in kubectl.json("get", "deployments,statefulsets", f"--namespace={space}")["items"]:
+                found[live["kind"], space, live["metadata"]["name"]] = live
+    except KubectlError:
+        return list(workloads)  # whoever waits for one of them knows how often that may be
+    left = []
+    for workload in workloads:
+        if workload in found and _is_complete(found[workload]):
+            progress(f"available {workload[0]} {workload[2]}")
+        else:
+            left.append(workload)
+    return left
+
+
+def _is_complete(live: Json) -> bool:
+    """As `kubectl rollout status` has it."""
+    status, replicas = live.get("status", {}), live["spec"].get("replicas", 1)
+    if status.get("observedGeneration", 0) < live["metadata"]["generation"]:
+        return False
+    if live["kind"] == "StatefulSet":
+        same = status.get("updateRevision") == status.get("currentRevision")
+        return bool(same and status.get("readyReplicas", 0) >= replicas)
+    updated = int(status.get("updatedReplicas", 0))
+    return bool(status.get("replicas", 0) <= updated >= replicas and status.get("availableReplicas", 0) >= updated)
 
 
 def _waited(kubectl: Kubectl, workload: tuple[str, str, str], deadline: float, progress: Progress) -> str | None:

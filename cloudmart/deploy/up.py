@@ -68,10 +68,14 @@ def up(stack: str, context: str | None, root: Path, progress: Progress, *, refre
             f"{cli.reason}: applying what the program declares without the engine, "
             "for trying out (no state, no history, no policy check on the way)"
         )
-        if target.local:
+
+        def teach() -> None:
             # Only here: the engine installs charts, and most bring their kinds themselves.
             crds.install(LocalCluster(root), progress)
-        recording, scopes = kinds.served_part(recording, target.kubectl, local=target.local, progress=progress)
+
+        recording, scopes = kinds.served_part(
+            recording, target.kubectl, local=target.local, progress=progress, teach=teach if target.local else None
+        )
         with applyset.lease(target.kubectl, settings.namespace.name, stack, "up", progress) as lease:
             _apply(recording, settings, target, scopes, lease, progress)
             wait_until_available(recording, target.kubectl, progress)

@@ -89,6 +89,24 @@ def test_a_program_whose_kinds_are_all_there_is_left_as_it_is(kubectl: Kubectl) 
     assert lines == []
 
 
+def test_a_cluster_is_taught_kinds_only_where_the_program_has_objects_of_kinds_that_it_does_not_serve(
+    kubectl: Kubectl,
+) -> None:
+    whole = recording(*(resource for resource in PROGRAM.resources if resource.kind in ("ConfigMap", "Apple")))
+    taught: list[str] = []
+
+    def teach() -> None:
+        taught.append("once")
+        script = kubectl.path.read_text()
+        kubectl.path.write_text(script.replace('"kind": "Apple"', '"kind": "Orchard"', 1))
+
+    kinds.served_part(whole, kubectl, local=True, progress=lambda _: None, teach=teach)
+    assert taught == []
+    orchard = recording(recorded("fruit.example.com/v1", "Orchard", "o"))
+    assert kinds.served_part(orchard, kubectl, local=True, progress=lambda _: None, teach=teach)[0] == orchard
+    assert taught == ["once"]
+
+
 def test_a_server_that_fails_to_answer_is_not_taken_for_one_without_the_kind(kubectl: Kubectl) -> None:
     with pytest.raises(KubectlError, match="InternalError"):
         kinds.served_part(recording(recorded("broken/v1", "X", "x")), kubectl, local=True, progress=lambda _: None)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +14,7 @@ from cloudmart.cluster import kubectl
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.deploy import rollout
 from cloudmart.errors import UserError
+from cloudmart.preview.recorder import Recorded, Recording
 
 Json = Any
 
@@ -150,3 +151,70 @@ def test_a_long_call_does_not_wait_for_an_api_server_that_is_gone(
         KubectlError, match=r"^kubectl apply: the API server is not ready any more: kubectl get: error: "
     ):
         Kubectl(path=fake).run("apply", timeout=600)
+
+
+def live(kind: str = "Deployment", name: str = "web", **status: Json) -> Json:
+    complete: Json = {"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3, "availableReplicas": 3}
+    if kind == "StatefulSet":
+        complete = {"observedGeneration": 2, "readyReplicas": 3, "updateRevision": "b", "currentRevision": "b"}
+    return {
+        "kind": kind,
+        "metadata": {"name": name, "generation": 2},
+        "spec": {"replicas": 3},
+        "status": complete | status,
+    }
+
+
+@pytest.mark.parametrize(
+    ("workload", "complete"),
+    [
+        (live(), True),
+        (live(observedGeneration=1), False),
+        (live(updatedReplicas=2), False),
+        (live(replicas=4), False),
+        (live(availableReplicas=2), False),
+        (live("StatefulSet"), True),
+        (live("StatefulSet", readyReplicas=2), False),
+        (live("StatefulSet", updateRevision="c"), False),
+        (live("StatefulSet", observedGeneration=1), False),
+        ({"kind": "Deployment", "metadata": {"generation": 1}, "spec": {}}, False),
+    ],
+)
+def test_a_rollout_is_complete_as_kubectl_has_it(workload: Json, complete: bool) -> None:
+    assert rollout._is_complete(workload) is complete
+
+
+@dataclass
+class Program:
+    """A program with Deployments of these names."""
+
+    names: list[str]
+
+    @property
+    def resources(self) -> list[Recorded]:
+        return [
+            Recorded(
+                urn=name,
+                type="kubernetes:apps/v1:Deployment",
+                name=name,
+                inputs={"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "shop"}},
+                parent="",
+                custom=True,
+            )
+            for name in self.names
+        ]
+
+
+def test_a_process_waits_for_a_workload_only_where_a_look_at_all_has_not_found_it_complete() -> None:
+    said: list[str] = []
+    listed = {"items": [live(name="a"), live(name="b", availableReplicas=1), live(name="c")]}
+    rollout.wait_until_available(
+        cast(Recording, Program(["a", "b", "c"])), Cluster(workload=listed, rollouts=[None]), said.append
+    )
+    assert said == ["waiting for 3 workloads to be available", *(f"available Deployment {n}" for n in ("a", "c", "b"))]
+
+
+def test_a_workload_that_nobody_has_made_is_waited_for() -> None:
+    cluster = Cluster(workload={"items": []}, rollouts=[GAVE_UP])
+    with pytest.raises(UserError, match="Deployment shop/a is not available"):
+        rollout.wait_until_available(cast(Recording, Program(["a"])), cluster, lambda _: None)
