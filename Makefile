@@ -74,6 +74,7 @@ COMPILE := $(BIN)/uv pip compile -q --upgrade --universal --python-version=3.11 
 lock: setup ## pin the dependencies anew, from pyproject.toml
 	@$(COMPILE) --output-file=requirements.txt pyproject.toml
 	@$(COMPILE) --extra=dev --output-file=requirements-dev.txt pyproject.toml
+	@$(COMPILE) --output-file=benchmarks/checkov.txt benchmarks/checkov.in
 
 # Without serial number and time stamp: the same lock makes the same file.
 sbom: setup ## the bill of materials of what CloudMart runs with, as CycloneDX, in OUT (.local/sbom.json)
