@@ -39,10 +39,10 @@ preview: setup ## check and price STACK: no cluster, no CLI, no network
 test: setup ## the fast tests
 	@$(BIN)/pytest -q -n auto --dist loadfile -m "not cluster and not pulumi and not slow and not reliability"
 
-# One after the other on the cluster, which they share; the others next to each other, as the fast ones.
+# Two processes on a cluster each, which takes 1.5 GiB: more of them wait for the processor, not for the cluster.
 e2e: setup ## the slow tests, those on the local cluster, and on the real engine where there is one
 	@$(BIN)/pytest -q -n auto --dist loadfile -m "slow and not cluster and not pulumi and not reliability"
-	@$(BIN)/pytest -q -m "cluster or pulumi"
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "(cluster or pulumi) and not reliability"
 
 # Hours in all: ONLY=word takes the tests with that word in their names, MINUTES=5 bounds each kind.
 reliability: setup ## faults, endurance and other things RUNS (200) times each; writes docs/reliability.md

@@ -24,6 +24,7 @@ from cloudmart.deploy.expected import Way
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Recorded, Recording, record
 from cloudmart.settings import load
+from tests.cluster.conftest import clear
 from tests.conftest import Project
 
 Json = Any
@@ -175,8 +176,7 @@ class Deployer:
         self.cluster.kubectl("delete", "clusterrolebinding,clusterrole", name, "--ignore-not-found")
         spaces = [str(one.object_name) for one in namespaces(self.recording)]
         self.cluster.kubectl("delete", "namespace", _HOME, *spaces, "--ignore-not-found", timeout=120)
-        kinds = "priorityclasses,validatingadmissionpolicies,validatingadmissionpolicybindings"
-        self.cluster.kubectl("delete", kinds, "-l", "project=cloudmart", timeout=60)
+        clear(self.cluster)
 
 
 def _is_of(one: Recorded, permission: Permission) -> bool:

@@ -58,6 +58,12 @@ def cluster(home: Path) -> Iterator[LocalCluster]:
     local.stop()  # not deleted: its logs may be needed
 
 
+def clear(cluster: LocalCluster, project: str = "cloudmart") -> None:
+    """Takes away what a shop has cluster-wide, which the deletion of its namespaces leaves."""
+    kinds = "priorityclasses,validatingadmissionpolicies,validatingadmissionpolicybindings"
+    cluster.kubectl("delete", kinds, "-l", f"project={project}", "--ignore-not-found", timeout=60)
+
+
 @pytest.fixture(scope="session")
 def crds(cluster: LocalCluster) -> frozenset[str]:
     """``cluster`` knows the custom kinds of these projects (``istio``, ...): all but those that cannot be had here.

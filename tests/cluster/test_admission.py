@@ -17,6 +17,7 @@ from cloudmart.errors import UserError
 from cloudmart.preview.recorder import record
 from cloudmart.preview.render import manifests
 from cloudmart.settings.rules import RULES
+from tests.cluster.conftest import clear
 from tests.conftest import Project, copy_project
 from tests.policy.admission_corpus import CONFIG, POD_SECURITY, Case, cases
 
@@ -100,6 +101,7 @@ def server(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> I
     labels = {"project": "cloudmart", "team": "platform", "cost-center": "CC-2001"}
     labels["pod-security.kubernetes.io/enforce"] = "restricted"
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE, "labels": labels}}
+    clear(cluster)
     try:
         cluster.kubectl("create", "-f", "-", stdin=json.dumps(space))
         found.enforce(CONFIG)

@@ -31,6 +31,7 @@ from cloudmart.drift.look import Drift, Finding, Kind, look
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import record
 from cloudmart.settings import load
+from tests.cluster.conftest import clear
 from tests.conftest import Project, copy_project
 
 Json = Any
@@ -250,8 +251,7 @@ def shop(cluster: LocalCluster) -> Iterator[Shop]:
         up.up("dev", None, found.project.root, found.said.append)
         yield found
         cluster.kubectl("delete", "namespace", SPACE, "kubecost", "--ignore-not-found", timeout=120)
-        kinds_ = "priorityclasses,validatingadmissionpolicies,validatingadmissionpolicybindings"
-        cluster.kubectl("delete", kinds_, "-l", f"project={SPACE}", timeout=60)
+        clear(cluster)
 
 
 def test_a_healthy_stack_has_no_drift_and_the_command_says_only_that(shop: Shop) -> None:

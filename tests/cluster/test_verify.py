@@ -21,6 +21,7 @@ from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import expected, up
 from cloudmart.deploy.engine import NoCli
 from cloudmart.verify import run
+from tests.cluster.conftest import clear
 from tests.conftest import Project, copy_project
 
 pytestmark = pytest.mark.cluster
@@ -49,8 +50,7 @@ def shop(cluster: LocalCluster) -> Iterator[Project]:
         up.up("dev", None, project.root, lambda line: None)
         yield project
         cluster.kubectl("delete", "namespace", SPACE, "kubecost", "--ignore-not-found", timeout=120)
-        kinds = "priorityclasses,validatingadmissionpolicies,validatingadmissionpolicybindings"
-        cluster.kubectl("delete", kinds, "-l", f"project={SPACE}", timeout=60)
+        clear(cluster)
 
 
 def test_a_healthy_stack_passes_and_says_no_word_of_warning(shop: Project) -> None:
