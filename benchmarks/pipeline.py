@@ -24,10 +24,10 @@ from components.admission.parameters import enforced
 #: A rule on the documents of its kinds, as Gatekeeper would ask it.
 _RULE = """
 {verdict} contains found.msg if {{
-	input.kind in {kinds}
-	review := {{"object": input, "userInfo": {{"username": "somebody", "groups": []}}}}
-	asked := {{"review": review, "parameters": data.parameters["{name}"]}}
-	some found in data.rules.{package}.violation with input as asked
+    input.kind in {kinds}
+    review := {{"object": input, "userInfo": {{"username": "somebody", "groups": []}}}}
+    asked := {{"review": review, "parameters": data.parameters["{name}"]}}
+    some found in data.rules.{package}.violation with input as asked
 }}
 """
 #: One after the other, through a file: each of the three reads all of it, and none passes it on.

@@ -27,7 +27,7 @@ def meant(word: str, known: Iterable[str]) -> str:
     import difflib  # only mistakes need it
 
     close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
+    return f" (did you mean '{close[0]}'?)" if close and close[0] != word else ""
 
 
 def printable(text: str) -> str:
