@@ -23,7 +23,8 @@ class UserError(Exception):
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'web'?)``, to follow a word that is none of the `known` ones; empty where none is like it."""
+    """`` (did you mean 'web'?)``, to follow a word that is none of the `known` ones; empty where it is, or none is like
+    it."""
     import difflib  # only mistakes need it
 
     close = difflib.get_close_matches(word, list(known), n=1)
