@@ -57,7 +57,9 @@ def up_command(stack: str, context: str | None, refresh: bool, format_: str, roo
     click.echo(f"  {shlex.quote(str(kubectl.path))}{in_context} -n {deployed.settings.namespace.name} get pods,hpa")
     if deployed.environment:
         click.echo(f"  pulumi -C .local/pulumi preview -s {stack}")
-    click.echo(f"  make down STACK={stack}" + (f" CONTEXT={shlex.quote(context)}" if context else ""))
+    in_make = (root / "Makefile").is_file()
+    down, named = (f"make down STACK={stack}", "CONTEXT=") if in_make else (f"cloudmart down -s {stack}", "-c ")
+    click.echo(f"  {down}" + (f" {named}{shlex.quote(context)}" if context else ""))
 
 
 @click.command("down", epilog=examples("down", "down --stack dev --delete-data --yes"))

@@ -79,7 +79,8 @@ class Cluster(Kubectl):
         return {"items": items}
 
 
-def test_up_prints_what_runs_and_what_to_go_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch) -> None:
     def deployed(stack: str, context: str | None, root: Path, progress: Any, *, refresh: bool) -> Deployed:
         progress("waiting")
         return Deployed(
@@ -90,6 +91,18 @@ def test_up_prints_what_runs_and_what_to_go_on_with(monkeypatch: pytest.MonkeyPa
         )
 
     monkeypatch.setattr(up, "up", deployed)
+
+
+@pytest.mark.usefixtures("deployed")
+def test_for_people_up_ends_with_the_command_that_takes_it_away_from_here(project: Project) -> None:
+    for root, last in ((ROOT, "make down STACK=dev CONTEXT=mine"), (project.root, "cloudmart down -s dev -c mine")):
+        result = CliRunner().invoke(cli, ["up", "--root", str(root), "--context", "mine"])
+        assert result.exit_code == 0
+        assert result.stdout.splitlines()[-1].strip() == last
+
+
+@pytest.mark.usefixtures("deployed")
+def test_up_prints_what_runs_and_what_to_go_on_with() -> None:
     data, said = called("up")
     same_shape(SHOWN["up"], data)
     assert said == "waiting\n"
