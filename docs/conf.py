@@ -19,6 +19,8 @@ html_show_copyright = html_show_sphinx = False
 html_copy_source = html_show_sourcelink = False
 # Anchors as GitHub makes them, down to `####`: a link to one works in both places.
 myst_heading_anchors = 4
+myst_enable_extensions = ["tasklist"]
+highlight_language = "none"  # of blocks that name none: what commands print
 html_css_files = ["pages.css"]
 html_static_path = ["_static"]
 
