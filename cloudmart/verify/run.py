@@ -87,6 +87,7 @@ def _wait(
 ) -> Report:
     deadline = started + seconds
     told = ""
+    away: KubectlError | None = None
     with watch.Watch(api, state.places(seen.expected)) as changes:
         changes.known(seen.live)
         while report.exit_code and time.monotonic() < deadline:
@@ -104,12 +105,14 @@ def _wait(
                 seen, cost = _again(asked, api, seen)
             except KubectlError as error:
                 # An API server that is being replaced comes back.
-                if time.monotonic() >= deadline:
-                    raise
                 progress(f"waiting: {error}")
+                away = error
                 continue
+            away = None
             changes.known(seen.live)
             report = _report(asked, seen, cost, started)
+    if away is not None:
+        raise away
     return report
 
 
