@@ -60,8 +60,8 @@ class Holder:
                 command=annotations.get(_COMMAND, "run"),
                 machine=annotations.get(_MACHINE, ""),
                 pid=int(pid) if pid.isdecimal() else 0,
-                acquired=datetime.fromisoformat(spec["acquireTime"]),
-                renewed=datetime.fromisoformat(spec["renewTime"]),
+                acquired=datetime.fromisoformat(spec["acquireTime"]).astimezone(UTC),
+                renewed=datetime.fromisoformat(spec["renewTime"]).astimezone(UTC),
                 seconds=int(spec["leaseDurationSeconds"]),
             )
         except (LookupError, TypeError, ValueError):
@@ -82,7 +82,8 @@ class Holder:
     @property
     def label(self) -> str:
         """For messages."""
-        return f"{self.identity.rpartition(':')[0]}, since {self.acquired.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        name = self.identity.rpartition(":")[0] or self.identity
+        return f"{name}, since {self.acquired:%Y-%m-%d %H:%M:%S} UTC"
 
 
 class Lease:
