@@ -206,6 +206,132 @@ def test_a_note_is_posted_once_then_updated_and_those_of_others_are_left_alone(g
     assert [note["body"] for note in gitlab.notes] == [f"{MARKER}\nof somebody else", f"{MARKER}\nsecond"]
 
 
+#: Stands in for GitHub's command line: answers from a file, a page of comments at a time, filters with jq as `gh` does.
+GH = """#!{python}
+import json, os, pathlib, subprocess, sys
+arguments = sys.argv[1:]
+assert arguments.pop(0) == "api"
+options, fields, address = {{}}, {{}}, None
+while arguments:
+    word = arguments.pop(0)
+    if word in ("-f", "-F"):
+        key, _, value = arguments.pop(0).partition("=")
+        fields[key] = pathlib.Path(value[1:]).read_text() if word == "-F" and value[0] == "@" else value
+    elif word in ("--method", "--jq"):
+        options[word] = arguments.pop(0)
+    elif word in ("--paginate", "--silent"):
+        options[word] = True
+    else:
+        address = word
+file = pathlib.Path({state!r})
+state = json.loads(file.read_text())
+method = options.get("--method", "GET")
+state["calls"].append(method + " " + address)
+pages = []
+if address == "repos/o/r/pulls":
+    assert fields["state"] == "open"
+    pages = [[one for one in state["pulls"] if one["head"]["label"] == fields["head"]]]
+elif method == "GET":
+    assert options["--paginate"] and address == "repos/o/r/issues/7/comments"
+    pages = [[one] for one in state["comments"]]
+elif method == "POST":
+    assert address == "repos/o/r/issues/7/comments"
+    state["comments"].append({{"id": 20, "user": {{"login": "github-actions[bot]"}}, "body": fields["body"]}})
+else:
+    (one,) = [one for one in state["comments"] if address == f"repos/o/r/issues/comments/{{one['id']}}"]
+    one["body"] = fields["body"]
+file.write_text(json.dumps(state))
+for page in pages:
+    jq = ["jq", "-r", options["--jq"]]
+    sys.stdout.write(subprocess.run(jq, input=json.dumps(page), stdout=subprocess.PIPE, text=True, check=True).stdout)
+"""
+
+
+class GitHub:
+    """The pull request 7 of a fork, with somebody else's comment on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._file = folder / "artifact", folder / "state.json"
+        self.folder.mkdir()
+        self._file.write_text(
+            json.dumps(
+                {
+                    "pulls": [{"number": 7, "head": {"label": "fork:branch", "sha": "new"}}],
+                    "comments": [{"id": 10, "user": {"login": "somebody"}, "body": f"{MARKER}\nnot ours"}],
+                    "calls": [],
+                }
+            )
+        )
+        gh = folder / "bin/gh"
+        gh.parent.mkdir()
+        gh.write_text(GH.format(python=sys.executable, state=str(self._file)))
+        gh.chmod(0o755)
+        workflow = yaml.safe_load((ROOT / ".github/workflows/comment.yaml").read_text())
+        (self._step,) = (step for step in workflow["jobs"]["comment"]["steps"] if "run" in step)
+
+    def comment(self, sha: str = "new") -> subprocess.CompletedProcess[str]:
+        """The workflow's own script, with what the event says."""
+        given = dict(self._step["env"]) | {
+            "GH_TOKEN": "token",
+            "REPOSITORY": "o/r",
+            "HEAD": "fork:branch",
+            "SHA": sha,
+            "FOLDER": str(self.folder),
+            "PATH": f"{self.folder.parent / 'bin'}:{os.environ['PATH']}",
+        }
+        assert set(given) - {"PATH"} == set(self._step["env"])
+        return subprocess.run(
+            ["bash", "-e", "-c", self._step["run"]], capture_output=True, text=True, timeout=60, env=given
+        )
+
+    @property
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._file.read_text())
+        return found
+
+
+@pytest.fixture
+def github(tmp_path: Path) -> GitHub:
+    if shutil.which("jq") is None:
+        pytest.skip("no jq, which stands in for the one within GitHub's command line")
+    return GitHub(tmp_path)
+
+
+def test_a_comment_is_posted_once_then_updated_and_those_of_others_are_left_alone(github: GitHub) -> None:
+    for text in ("first", "second"):
+        # The marker within is no second comment's beginning.
+        (github.folder / "comment.md").write_text(f"{MARKER}\n{text}\n{MARKER}\nmore\n")
+        done = github.comment()
+        assert done.returncode == 0, done.stderr
+    assert [comment["body"] for comment in github.state["comments"]] == [
+        f"{MARKER}\nnot ours",
+        f"{MARKER}\nsecond\nmore\n",
+    ]
+    assert [call for call in github.state["calls"] if not call.startswith("GET")] == [
+        "POST repos/o/r/issues/7/comments",
+        "PATCH repos/o/r/issues/comments/20",
+    ]
+
+
+def test_what_a_newer_push_has_overtaken_is_not_posted(github: GitHub) -> None:
+    (github.folder / "comment.md").write_text("old")
+    done = github.comment(sha="old")
+    assert (done.returncode, done.stdout) == (0, "no open pull request has old as its head any more\n")
+    assert github.state["calls"] == ["GET repos/o/r/pulls"]
+
+
+@pytest.mark.parametrize("what", ["a link", "too long", "missing"])
+def test_an_artifact_that_is_no_comment_is_not_posted(github: GitHub, what: str) -> None:
+    file = github.folder / "comment.md"
+    if what == "a link":
+        file.symlink_to("/etc/passwd")
+    elif what == "too long":
+        file.write_text("x" * 65_537)
+    done = github.comment()
+    assert (done.returncode, done.stdout) == (1, "::error::the artifact holds no comment\n")
+    assert github.state["calls"] == []
+
+
 def git(folder: Path, *args: str) -> str:
     known = ("-c", "user.name=t", "-c", "user.email=t@example.com")
     done = subprocess.run(["git", "-C", folder, *known, *args], capture_output=True, text=True, timeout=60, check=True)
