@@ -311,14 +311,14 @@ def commands() -> Iterator[str]:
     yield "\n".join([*table("command", "what it does"), *found])
     for command, context, name in _walk(cli, root):
         yield f"## {name}"
-        yield from _paragraphs(command.help or "")
+        yield from paragraphs(command.help or "")
         yield "```text\n" + " ".join(command.collect_usage_pieces(context)).join([f"{name} ", "\n```"])
         records = [record for p in command.params if (record := p.get_help_record(context))]
         if records:
             options = (row(f"`{option}`", _text(said)) for option, said in records)
             yield "\n".join([*table("option", "what it does"), *options])
         if command.epilog:
-            yield from _paragraphs(command.epilog)
+            yield from paragraphs(command.epilog)
 
 
 def _walk(group: click.Group, context: click.Context) -> Iterator[tuple[click.Command, click.Context, str]]:
@@ -342,11 +342,14 @@ def _text(said: str) -> str:
     return re.sub(r"<(\w+)>", r"\\<\1>", " ".join(said.split()))
 
 
-def _paragraphs(said: str) -> Iterator[str]:
+def paragraphs(said: str) -> Iterator[str]:
     """Paragraphs of a help text; those that click must not wrap (``\\b``) are examples."""
     for paragraph in inspect.cleandoc(said).split("\n\n"):
         if paragraph.startswith("\b"):
-            yield "```text\n" + inspect.cleandoc(paragraph.removeprefix("\b\n")) + "\n```"
+            lines = inspect.cleandoc(paragraph.removeprefix("\b\n")).splitlines()
+            if lines[0].endswith(":"):
+                yield lines.pop(0)
+            yield "\n".join(["```console", *(line.strip() for line in lines), "```"])
         else:
             yield _text(paragraph)
 

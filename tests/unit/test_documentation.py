@@ -98,6 +98,13 @@ def test_the_reference_is_what_the_models_the_rules_and_the_commands_say_now(pag
     assert committed == generate.render(generate.PAGES[page]), "out of date; run: make reference"
 
 
+def test_examples_of_a_help_text_become_commands_that_are_checked_like_others() -> None:
+    said = "Words that\nare wrapped, of a <stack>.\n\n\b\nExamples:\n  cloudmart preview --stack dev\n  cloudmart up"
+    text = "\n\n".join(generate.paragraphs(said))
+    assert text.startswith("Words that are wrapped, of a \\<stack>.\n\nExamples:\n\n```console\n")
+    assert list(commands(text)) == [("preview --stack dev", True), ("up", True)]
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_its_pages_fetch_nothing_from_elsewhere(tmp_path: Path) -> None:
     command = [
