@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
+import mermaidx
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -131,6 +132,15 @@ def test_the_site_builds_without_a_warning_and_its_pages_fetch_nothing_from_else
         assert 'class="highlight-mermaid' not in page.read_text(), page
     styles = "".join(style.read_text() for style in tmp_path.rglob("*.css"))
     assert re.findall(r"@import[^;]*//[^;]*|url\([\"']?(?:https?:)?//[^)]*", styles) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent == CHECKOUT], ids=relative)
+def test_mermaid_draws_what_stands_outside_of_the_site_too(page: Path) -> None:
+    pictures = [block for language, block in FENCE.findall(page.read_text()) if language == "mermaid"]
+    assert pictures
+    for picture in pictures:
+        assert "<svg" in mermaidx.render(picture).svg()
 
 
 @pytest.mark.slow
