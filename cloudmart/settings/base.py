@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import ipaddress
 import itertools
@@ -102,6 +103,7 @@ Cidr = Annotated[str, Strict(), Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"), A
 AddressOrCidr = Annotated[str, Strict(), Field(pattern=r"^[0-9a-fA-F.:]+(/[0-9]{1,3})?$"), AfterValidator(_network)]
 
 
+@functools.cache
 def comments(of: type) -> dict[str, str]:
     """The `#:` comments above the attributes of a class and of those that it inherits from, by the attribute's name."""
     found: dict[str, str] = {}

@@ -105,6 +105,7 @@ def test_names_that_yaml_would_read_as_something_else_stay_names(tmp_path: Path)
     assert yaml.safe_load((out / "Pulumi.yaml").read_text())["name"] == "no"
 
 
+@pytest.mark.slow
 def test_what_stands_in_the_repository_too_is_the_same() -> None:
     catalog = yaml.safe_load((ROOT / "catalog.yaml").read_text())
     assert catalog["placeholderImage"] == new.PLACEHOLDER

@@ -122,6 +122,7 @@ def test_the_kustomization_lists_every_file_once_in_the_order_of_the_waves(stack
     assert len(set(made)) > 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stack", stacks(ROOT))
 def test_kustomize_makes_the_same_objects_in_that_order(stack: str, tmp_path: Path) -> None:
     built = toolchain.cache_directory() / "tools" / toolchain.identity() / "bin" / "kubectl"
