@@ -176,6 +176,8 @@ def _application(args: GitOpsArgs, repository: Repository) -> argo.ApplicationSp
                 # all because the Application is.
                 "Prune=confirm",
                 "Delete=false",
+                # And at the end: the waves would wait for that person in the middle, with half of a change applied.
+                "PruneLast=true",
             ],
             retry=argo.Retry(limit=5, refresh=True, backoff=argo.Backoff(duration="10s", factor=2, max_duration="5m")),
         ),

@@ -440,6 +440,8 @@ def test_nothing_is_deleted_that_nobody_has_confirmed_and_nothing_because_the_ap
     application = the(recorded(stack), "Application")
     options = application.inputs["spec"]["syncPolicy"]["syncOptions"]
     assert {"Prune=confirm", "Delete=false", "CreateNamespace=false", "ServerSideApply=true"} <= set(options)
+    # Else a wave waits for the confirmation, and what comes after it is not applied.
+    assert "PruneLast=true" in options
     assert "finalizers" not in application.metadata
 
 
