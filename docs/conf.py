@@ -25,14 +25,15 @@ html_css_files = ["pages.css"]
 html_static_path = ["_static"]
 
 #: A line of a list in the contents: `- [title](page.md): what it is about`.
-_ENTRY = re.compile(r"^- \[[^\]]+\]\(([^)#:]+)\.md\)", re.MULTILINE)
+_ENTRY = re.compile(r"^- \[([^\]]+)\]\(([^)#:]+)\.md\)", re.MULTILINE)
 
 
 def toctrees(contents: str) -> str:
     """The contents page with a table of contents for each `## section`, of the pages that its list links to."""
     parts = [contents]
     for section in re.split(r"^## ", contents, flags=re.MULTILINE)[1:]:
-        caption, pages = section.splitlines()[0], _ENTRY.findall(section)
+        caption = section.splitlines()[0]
+        pages = [f"{title.replace('`', '')} <{page}>" for title, page in _ENTRY.findall(section)]
         if pages:
             parts.append("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", *pages, "```"]))
     return "\n\n".join(parts)
