@@ -166,7 +166,9 @@ def test_every_comment_for_renovate_is_one_that_a_manager_reads() -> None:
 
 def test_renovate_takes_the_locks_and_every_kind_of_file_that_names_a_version() -> None:
     (pattern,) = RENOVATE["pip-compile"]["managerFilePatterns"]
-    assert selected(pattern) == ["requirements-dev.txt", "requirements.txt"]
+    locks = [file for file in tracked() if file.endswith(".txt") and "uv pip compile" in (ROOT / file).read_text()]
+    assert selected(pattern) == locks
+    assert {"requirements-dev.txt", "requirements.txt"} <= set(locks)
     assert {file for file in tracked() if file.endswith("go.mod")} > {"cloudmart/cluster/go/go.mod"}
     assert {"custom.regex", "devcontainer", "github-actions", "gitlabci", "gomod", "pip-compile"} == set(
         RENOVATE["enabledManagers"]

@@ -59,15 +59,15 @@ def test_what_cloudmart_runs_with_is_what_it_is_tested_with() -> None:
     assert run < tested
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+@pytest.mark.parametrize("lock", [*LOCKS, ROOT / "benchmarks/checkov.txt"], ids=lambda path: path.name)
 def test_the_command_at_a_locks_top_is_one_that_renovate_runs_again(lock: Path) -> None:
     # Its manager pip-compile takes these options, those with a value by `=`, and refuses any other.
     known = re.compile(r"--(universal|generate-hashes|(python-version|extra|output-file)=\S+)")
     found = re.match(r"#.*\n#    uv pip compile (.*)\n", lock.read_text(encoding="utf-8"))
     assert found is not None
     *options, source = found[1].split()
-    assert source == "pyproject.toml"
-    assert f"--output-file={lock.name}" in options
+    assert (ROOT / source).is_file()
+    assert f"--output-file={lock.relative_to(ROOT)}" in options
     assert [option for option in options if not known.fullmatch(option)] == []
 
 
