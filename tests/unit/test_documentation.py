@@ -328,6 +328,11 @@ def objects(preview: Any, name: str) -> set[str]:
     return {found["kind"] for found in preview["resources"] if name in found["name"] and found["apiVersion"]}
 
 
+def test_the_readme_adds_the_same_service_as_the_page() -> None:
+    one, other = (PUT.findall((CHECKOUT / page).read_text()) for page in ("README.md", "docs/how-to/add-a-service.md"))
+    assert one == other
+
+
 @pytest.mark.slow
 def test_the_service_that_a_page_adds_passes_the_preview_of_every_stack(tmp_path: Path) -> None:
     follow("add-a-service.md", tmp_path)
