@@ -25,8 +25,17 @@ from components.specs import istio
 from components.wiring import SERVICE_PORT
 
 _DOMAIN = "svc.cluster.local"
-STRICT = istio.MutualTls(mode="STRICT")
-_PERMISSIVE = istio.MutualTls(mode="PERMISSIVE")
+
+
+def strict() -> istio.MutualTls:
+    """Nothing without a certificate."""
+    return istio.MutualTls(mode="STRICT")
+
+
+def _permissive() -> istio.MutualTls:
+    return istio.MutualTls(mode="PERMISSIVE")
+
+
 #: RFC 9110, 9.2.2: asking twice does what asking once does.
 _IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 #: After these no server can have seen the request, whatever it was.
@@ -145,7 +154,7 @@ class Waypoint(pulumi.ComponentResource):
 
 def planned(settings: Settings) -> Iterator[Planned]:
     """Every object in the shop's namespace."""
-    yield Planned(kind=istio.PEER_AUTHENTICATION, name="default", spec=istio.PeerAuthenticationSpec(mtls=STRICT))
+    yield Planned(kind=istio.PEER_AUTHENTICATION, name="default", spec=istio.PeerAuthenticationSpec(mtls=strict()))
     yield from _allowed(settings)
     if settings.identity is not None:
         yield from _tokens(settings, settings.identity)
@@ -191,7 +200,7 @@ def _scraped(settings: Settings) -> Iterator[Planned]:
         if edge.kind is not TargetKind.LAYER:
             pods = istio.Selector(match_labels=settings.parties[edge.target].pod_labels)
             spec = istio.PeerAuthenticationSpec(
-                mtls=STRICT, selector=pods, port_level_mtls={str(edge.port): _PERMISSIVE}
+                mtls=strict(), selector=pods, port_level_mtls={str(edge.port): _permissive()}
             )
             yield Planned(kind=istio.PEER_AUTHENTICATION, name=edge.target, spec=spec)
             yield _policy(settings, edge.caller, edge.target, [_anonymous([edge.port])])
@@ -232,8 +241,8 @@ def planned_entrance(args: EntranceArgs) -> Iterator[Planned]:
     gateway = settings.parties[GATEWAY]
     pods = istio.Selector(match_labels=gateway.pod_labels)
     scraped = [edge.port for edge in settings.scrapes_of(GATEWAY)]
-    ports = {str(port): _PERMISSIVE for port in [*args.public_ports, *scraped]}
-    spec = istio.PeerAuthenticationSpec(mtls=STRICT, selector=pods, port_level_mtls=ports)
+    ports = {str(port): _permissive() for port in [*args.public_ports, *scraped]}
+    spec = istio.PeerAuthenticationSpec(mtls=strict(), selector=pods, port_level_mtls=ports)
     yield Planned(kind=istio.PEER_AUTHENTICATION, name=GATEWAY, spec=spec)
     rules = {
         "outside": _anonymous(args.public_ports),

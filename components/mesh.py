@@ -22,7 +22,7 @@ from pulumi_kubernetes.networking.v1 import (
 from cloudmart.settings.mesh import CONTROL_PLANE_PORT, ISTIOD_PODS, MeshPlatform, MeshSettings
 from cloudmart.settings.model import PROXY_METRICS_PORT
 from components import network
-from components.authorization import STRICT
+from components.authorization import strict
 from components.custom import CustomObject
 from components.layer import API_SERVER_PORTS, ChartLayer, LayerArgs, from_anywhere, layer_labels, to_ports, within
 from components.mesh_values import (
@@ -104,7 +104,7 @@ class Mesh(ChartLayer):
             f"{name}-strict",
             istio.PEER_AUTHENTICATION,
             metadata=ObjectMetaArgs(name="default", namespace=self.namespace, labels=labels.metadata),
-            spec=istio.PeerAuthenticationSpec(mtls=STRICT),
+            spec=istio.PeerAuthenticationSpec(mtls=strict()),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[istiod]),
         )
         self.register_outputs({"namespace": self.namespace})
