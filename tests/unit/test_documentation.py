@@ -145,7 +145,7 @@ def built_of(page: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", CHECKOUT.glob("README*.md"), ids=relative)
+@pytest.mark.parametrize("page", sorted(CHECKOUT.glob("README*.md")), ids=relative)
 def test_mermaid_draws_what_stands_outside_of_the_site_too(page: Path, tmp_path: Path) -> None:
     [picture] = [block for language, block in FENCE.findall(page.read_text()) if language == "mermaid"]
     built = built_of(f"```mermaid\n{picture}```", tmp_path)
