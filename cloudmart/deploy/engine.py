@@ -40,6 +40,8 @@ _WORDS = {
     "import": "imported",
 }
 _SECONDS_TO_ASK_FOR_THE_INSTALLER = 10.0
+#: Operations at a time. The engine's own four a core are all taken by Deployments that are waited for; waiting is no work.
+_AT_ONCE = 64
 
 
 # Helm's record of a first installation that never ended. Without it the next run installs again, over what is there.
@@ -134,6 +136,7 @@ class Engine:
             "policy_pack_configs": [str(config)] if (config := self._policy_config()) else None,
             "color": "never",
             "refresh": refresh,
+            "parallel": _AT_ONCE,
         }
         # The Automation API's `up` makes no preview, and rules on the whole stack only speak at its end: too late to
         # stop anything. So the preview comes first.
