@@ -40,7 +40,7 @@ _WORDS = {
     "import": "imported",
 }
 _SECONDS_TO_ASK_FOR_THE_INSTALLER = 10.0
-#: Operations at a time. The engine's own four a core are all taken by Deployments that are waited for; waiting is no work.
+#: Operations at a time. The engine's own four a core are soon all taken by Deployments that are waited for.
 _AT_ONCE = 64
 
 
