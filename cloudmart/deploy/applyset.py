@@ -80,12 +80,14 @@ def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes
     made |= _create_missing(kubectl, (space for space in spaces if space.recorded.object_name != namespace))
     values, superseded = _generated_values(kubectl, recording, found, namespace)
     objects = [sent(substitute(manifest.object, values), namespace, scopes) for manifest in found]
-    before = {name: digest for name, digest in _live(kubectl, objects).items() if name not in made}
+    live = {name: item for name, item in _live(kubectl, objects).items() if name not in made}
+    before = {name: _digest(item) for name, item in live.items()}
     if superseded:
         _require_accepted(kubectl, objects)
+    _keep_replicas(kubectl, live, objects)
     members = _apply_sets(kubectl, objects, namespace, recording.stack, lease)
     _forget(kubectl, recording.stack, namespace, superseded)
-    after = _live(kubectl, objects)
+    after = {name: _digest(item) for name, item in _live(kubectl, objects).items()}
     return Applied(
         created=tuple(name for name in after if name not in before),
         changed=tuple(name for name in after if name in before and before[name] != after[name]),
@@ -253,16 +255,39 @@ def _still_served(kubectl: Kubectl, kinds: str) -> str:
     return ",".join(kind for kind in named if kind not in lost)
 
 
-def _live(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """A digest of each object that is there; of what people declare, not of its status."""
+def _keep_replicas(kubectl: Kubectl, live: Mapping[str, Any], objects: Iterable[Mapping[str, Any]]) -> None:
+    """Gives the replicas of Deployments that get an autoscaler to another manager, as many as there are.
+
+    A field that is declared no more and that nobody else holds goes back to its default: to one pod, until the
+    autoscaler's next look.
+    """
+    kept = []
+    for item in objects:
+        found = live.get(_name(item))
+        if item["kind"] != "Deployment" or "replicas" in item["spec"] or found is None:
+            continue
+        held = [entry for entry in found["metadata"]["managedFields"] if entry["manager"] == FIELD_MANAGER]
+        if any("f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {}) for entry in held):
+            spec = {"replicas": found["spec"]["replicas"]}
+            kept.append(
+                {key: item[key] for key in ("apiVersion", "kind")} | {"metadata": _identity(item), "spec": spec}
+            )
+    if kept:
+        manager = f"--field-manager={FIELD_MANAGER}-replicas"
+        text = "\n---\n".join(map(_yaml, kept))
+        kubectl.run("apply", "--server-side", "--force-conflicts", manager, "-f", "-", stdin=text)
+
+
+def _live(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each object that is there, by its name for people."""
     text = "\n---\n".join(
         json.dumps({k: item[k] for k in ("apiVersion", "kind")} | {"metadata": _identity(item)}) for item in objects
     )
-    listed = kubectl.json("get", "-f", "-", "--ignore-not-found", stdin=text)
+    listed = kubectl.json("get", "-f", "-", "--ignore-not-found", "--show-managed-fields", stdin=text)
     if listed is None:
         return {}
     items = listed["items"] if listed["kind"] == "List" else [listed]
-    return {_name(item): _digest(item) for item in items}
+    return {_name(item): item for item in items}
 
 
 def _name(item: Mapping[str, Any]) -> str:
@@ -272,7 +297,7 @@ def _name(item: Mapping[str, Any]) -> str:
 
 
 def _digest(item: Mapping[str, Any]) -> str:
-    # Without what controllers write all the time, and without the bookkeeping of who wrote it.
+    # What people declare: without what controllers write all the time, and the bookkeeping of who wrote it.
     bookkeeping = ("resourceVersion", "generation", "managedFields")
     metadata = {key: value for key, value in item["metadata"].items() if key not in bookkeeping}
     content = {key: value for key, value in item.items() if key != "status"} | {"metadata": metadata}

@@ -72,6 +72,33 @@ def test_an_autoscaler_that_leaves_the_catalog_is_gone_before_the_replicas_are_t
     assert gone < min(applied)
 
 
+def test_a_service_that_gets_an_autoscaler_keeps_its_pods(shop: Shop) -> None:
+    service = shop.catalog["services"]["accounts"]
+    service["replicas"] = 3
+    shop.declare(shop.catalog)
+    shop.up()
+    service["autoscaling"] = {"min": 2, "max": 4, "cpu": 70}
+    shop.declare(shop.catalog)
+    before = now(shop)
+    shop.up()
+    shop.look()
+    counts = [event["object"]["spec"]["replicas"] for event in since(shop, before, "apps/v1", "deployments")]
+    assert set(counts) == {3}
+    assert "f:replicas" not in json.dumps(fields_of(shop, "cloudmart"))
+    # And the other way round, the count is the catalog's again.
+    del service["autoscaling"]
+    service["replicas"] = 1
+    shop.declare(shop.catalog)
+    shop.up()
+    shop.look()
+
+
+def fields_of(shop: Shop, manager: str) -> list[Json]:
+    """What one manager holds of the Deployment."""
+    found = shop.kubectl.json("get", "deployment/accounts", f"--namespace={SPACE}", "--show-managed-fields")
+    return [entry["fieldsV1"] for entry in found["metadata"]["managedFields"] if entry["manager"] == manager]
+
+
 def holder(shop: Shop) -> str:
     """Who holds the stack's Lease; empty where nobody does."""
     lease = shop.kubectl.json("get", "lease", f"cloudmart-{STACK}", f"--namespace={SPACE}", "--ignore-not-found")
