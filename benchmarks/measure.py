@@ -5,7 +5,7 @@ the largest sum of what the process and its descendants hold at a time, looked a
 Each part says which share of the machine others used while a command ran: what was at work but for the command itself.
 
 On a machine that is not one's own ``CLOUDMART_BENCH_FIRST=1`` (Linux, root) has each command go before everybody else's
-work, and waits as long after it as it took.
+work, and waits some seconds after it.
 """
 
 from __future__ import annotations
@@ -76,22 +76,22 @@ def run(
     memory: bool = False,
 ) -> Taken:
     """Run a command once, its output dropped; what it says in the end stands in the error where it fails."""
-    # Not where memory is looked at: whoever looks must get a turn too. Some have seen to it themselves.
-    mine = FIRST and not memory and os.sched_getscheduler(0) == os.SCHED_OTHER
-    first = ["chrt", "--rr", "1"] if mine else []
+    # Whoever looks at the memory must get a turn too; and some have seen to it for themselves.
+    mine = FIRST and os.sched_getscheduler(0) == os.SCHED_OTHER
+    if mine:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     with tempfile.TemporaryFile("w+") as said, _watched_machine():
         start = time.perf_counter()
-        with subprocess.Popen(
-            [*first, *command], cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=said
-        ) as process:
+        with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=said) as process:
             most = _held(process.pid) if memory else 0
             _, status, used = os.wait4(process.pid, 0)
             wall = time.perf_counter() - start
             process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
         last = said.read()[-800:]
-    if first:
-        time.sleep(wall)
+    if mine:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        time.sleep(min(wall, 5))
     if process.returncode not in allowed:
         raise RuntimeError(f"{' '.join(map(str, command))} ended with {process.returncode}: {last}")
     return Taken(wall, used.ru_utime + used.ru_stime, most)
