@@ -303,3 +303,44 @@ def test_the_lock_of_a_run_that_was_killed_is_released_and_no_other(
     left = {str(path.relative_to(locks).with_suffix("")) for path in locks.rglob("*.json")}
     assert left == set(held) - {"dev/gone", "dev/ended", "dev/number-of-another"}
     assert lines == ["the last run was killed: its lock on stack dev is released"] * 3
+
+
+def test_a_count_of_replicas_that_is_declared_no_more_is_handed_over_as_it_is_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def deployment(name: str, **spec: int) -> dict[str, Any]:
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": spec,
+        }
+
+    def held(name: str, manager: str) -> dict[str, Any]:
+        entry = {"manager": manager, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+        found = deployment(name, replicas=3)
+        return found | {"metadata": found["metadata"] | {"managedFields": [entry]}}
+
+    live = {
+        f"Deployment shop/{name}": held(name, manager)
+        for name, manager in (
+            ("gets-one", applyset.FIELD_MANAGER),
+            ("has-one", "kube-controller-manager"),
+            ("has-none", applyset.FIELD_MANAGER),
+        )
+    }
+    declared = [
+        deployment("gets-one"),
+        deployment("has-one"),
+        deployment("has-none", replicas=2),
+        deployment("is-new"),
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "gets-one", "namespace": "shop"}},
+    ]
+    sent: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Kubectl, "run", lambda _self, *args, stdin: sent.append((*args, stdin)))
+    applyset._keep_replicas(Kubectl(path=Path("kubectl")), live, declared)
+    ((*arguments, text),) = sent
+    assert json.loads(text) == deployment("gets-one", replicas=3)
+    assert "--field-manager=cloudmart-replicas" in arguments
+    applyset._keep_replicas(Kubectl(path=Path("kubectl")), live, declared[1:])
+    assert len(sent) == 1
