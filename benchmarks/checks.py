@@ -18,7 +18,7 @@ from benchmarks.bench import project
 from benchmarks.measure import Taken, machine, megabytes, run, say, spread, write_part
 from cloudmart.preview.recorder import HOME
 
-SIZES = {5: 5, 50: 3, 500: 3}
+SIZES = {5: 5, 50: 3, 500: 2}
 """Services, and how many runs are taken of that size."""
 PATIENCE = 30.0
 """Seconds: what takes longer is run once, cold and with its memory looked at."""
