@@ -56,6 +56,7 @@ class Machine:
     load: float = 0.0
     wall: float = 0.0
     used: float = 0.0
+    first: bool = False
 
     def __str__(self) -> str:
         others = self.used / (self.wall * (os.cpu_count() or 1)) if self.wall else 0.0
@@ -63,7 +64,7 @@ class Machine:
             f"Seen with {os.cpu_count()} cores ({_model()}), {psutil.virtual_memory().total / 2**30:.0f} GiB, "
             f"{platform.system()}, Python {platform.python_version()}; load average {self.load:.1f} at the start, and "
             f"{others:.0%} of the machine's time went to others meanwhile."
-            + (" Each command went before all other work (real-time scheduling)." if FIRST else "")
+            + (" Each command went before all other work (real-time scheduling)." if self.first else "")
         )
 
 
@@ -118,7 +119,7 @@ _SEEN = Machine()
 def machine(*, whole: bool = False) -> Iterator[Machine]:
     """What the machine does while :func:`run` runs commands in the block; with `whole`, all the time."""
     global _SEEN
-    _SEEN = Machine(load=os.getloadavg()[0])
+    _SEEN = Machine(load=os.getloadavg()[0], first=FIRST and not whole)
     if whole:
         with _watched_machine():
             yield _SEEN
