@@ -350,11 +350,9 @@ def test_reset_empties_the_cluster_and_touches_nothing_beside_it(own: LocalClust
     beside.unlink()
 
 
-def test_the_command_line_starts_reports_and_stops(own: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloudmart.cluster.local.CHECKOUT", own.root)
-
+def test_the_command_line_starts_reports_and_stops(own: LocalCluster) -> None:
     def run(*arguments: str) -> str:
-        result = CliRunner().invoke(cli, ["local", *arguments], catch_exceptions=False)
+        result = CliRunner().invoke(cli, ["local", *arguments, "--root", str(own.root)], catch_exceptions=False)
         assert result.exit_code == 0
         return result.stdout
 
