@@ -39,6 +39,8 @@ _WORDS = {
     "same": "unchanged",
     "import": "imported",
 }
+#: What the engine adds to every failure.
+_ECHOES = ("preview failed", "update failed", "destroy failed")
 _SECONDS_TO_ASK_FOR_THE_INSTALLER = 10.0
 #: Operations at a time. The engine's own four a core are soon all taken by Deployments that are waited for.
 _AT_ONCE = 64
@@ -348,7 +350,7 @@ class _Watcher:
             if text.endswith(_NAME_IN_USE):
                 text += f"; a run that was killed left it half made: `{_FORGET_RELEASE}`, and run again"
             # One failure cancels what is under way elsewhere, and the whole update: echoes, not reasons.
-            if text and text not in (*self.errors, "update failed") and not text.endswith("context canceled"):
+            if text and text not in (*self.errors, *_ECHOES) and not text.endswith("context canceled"):
                 self.errors.append(text)
 
 

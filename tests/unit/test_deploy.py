@@ -190,10 +190,13 @@ def test_a_failure_tells_the_engines_error_without_its_markup(root: Path) -> Non
     }
     event = events.EngineEvent.from_json({"sequence": 1, "timestamp": 1, "diagnosticEvent": diagnostic})
     canceled = {**diagnostic, "message": "failed to run remediation: context canceled"}
-    echo = events.EngineEvent.from_json({"sequence": 2, "timestamp": 1, "diagnosticEvent": canceled})
+    last = {**diagnostic, "urn": "urn:pulumi:dev::cloudmart::pulumi:pulumi:Stack::cloudmart-dev"}
+    echoes = [canceled, {**last, "message": "preview failed"}, {**last, "message": "update failed"}]
     with pytest.raises(UserError) as raised, an_engine(root)._events(lambda _line: None) as on_event:  # noqa: PT012
         on_event(event)
-        on_event(echo)
+        for number, echo in enumerate(echoes, start=2):
+            said = {"sequence": number, "timestamp": 1, "diagnosticEvent": echo}
+            on_event(events.EngineEvent.from_json(said))
         raise command_error()
     assert str(raised.value) == "Deployment user-service: it did not start"
     assert raised.value.exit_code == 2
