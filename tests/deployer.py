@@ -49,7 +49,9 @@ class Deployer:
 
     @classmethod
     def of(cls, cluster: LocalCluster, project: Project, way: Way) -> Deployer:
-        """Makes the account, which is allowed nothing yet."""
+        """Makes the account, which is allowed nothing yet, on a cluster where nothing of the stack is."""
+        recording = record(STACK, project.root)
+        _empty(cluster, recording)
         cluster.kubectl("create", "namespace", _HOME)
         cluster.kubectl("create", "serviceaccount", CONTEXT, f"--namespace={_HOME}")
         token = cluster.kubectl("create", "token", CONTEXT, f"--namespace={_HOME}", "--duration=24h").strip()
@@ -61,7 +63,6 @@ class Deployer:
         kubeconfig = project.root / "deployer.kubeconfig"
         kubeconfig.touch(mode=0o600)
         kubeconfig.write_text(yaml.safe_dump(config))
-        recording = record(STACK, project.root)
         permissions = needed(recording, load(STACK, project.root), way).permissions
         return cls(cluster, project, kubeconfig, recording, permissions)
 
@@ -174,9 +175,13 @@ class Deployer:
         """Takes the identity, its roles and what it deployed away."""
         name = f"cloudmart-{STACK}-deployer"
         self.cluster.kubectl("delete", "clusterrolebinding,clusterrole", name, "--ignore-not-found")
-        spaces = [str(one.object_name) for one in namespaces(self.recording)]
-        self.cluster.kubectl("delete", "namespace", _HOME, *spaces, "--ignore-not-found", timeout=120)
-        clear(self.cluster)
+        _empty(self.cluster, self.recording)
+
+
+def _empty(cluster: LocalCluster, recording: Recording) -> None:
+    spaces = [str(one.object_name) for one in namespaces(recording)]
+    cluster.kubectl("delete", "namespace", _HOME, *spaces, "--ignore-not-found", timeout=120)
+    clear(cluster)
 
 
 def _is_of(one: Recorded, permission: Permission) -> bool:

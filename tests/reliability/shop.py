@@ -201,6 +201,8 @@ def _deploy(
 ) -> None:
     """The command in a forked process; whatever it prints goes into `output`."""
     os.setsid()
+    # Whatever started the tests in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
