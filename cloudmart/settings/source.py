@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -89,8 +90,10 @@ def contents(path: Path, name: str, most: int = _MAX_BYTES) -> bytes:
     return found
 
 
+# The program reads the files that the preview has read: the same bytes are the same document.
+@functools.lru_cache(maxsize=8)
 def parse(content: bytes, name: str) -> Document:
-    """The document of a file's bytes. Raises ``UserError`` as :func:`read` does."""
+    """The document of a file's bytes, not to be changed. Raises ``UserError`` as :func:`read` does."""
     text = _text(content, name)
     try:
         _check_events(text, name)
