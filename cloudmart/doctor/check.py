@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
-from cloudmart.verify.check import Status, plain
+from cloudmart.verify.check import Judgement, Status, plain
 
 
 class Topic(StrEnum):
@@ -32,25 +32,8 @@ class Check:
     mend: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """A whole examination for one stack. `cluster` is the context that `up` would go to, or says that it is local."""
-
-    stack: str
-    cluster: str
-    #: Seconds that it took.
-    seconds: float
-    checks: Sequence[Check]
-
-    @property
-    def counts(self) -> Mapping[Status, int]:
-        """How many checks ended how."""
-        return {status: sum(check.status is status for check in self.checks) for status in reversed(Status)}
-
-    @property
-    def exit_code(self) -> int:
-        """1 where something fails; warnings are for people."""
-        return int(self.counts[Status.FAIL] > 0)
+#: A whole examination for one stack; its cluster is the one that `up` would go to.
+Report: TypeAlias = Judgement[Check]
 
 
 def passed(topic: Topic, name: str, seen: str) -> Check:

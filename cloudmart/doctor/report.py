@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from cloudmart.doctor.check import Report
-from cloudmart.verify.check import Status, count
-from cloudmart.verify.report import SIGNS, STYLES
+from cloudmart.verify.report import SIGNS, STYLES, tally
 
 
 def lines(report: Report) -> Iterator[tuple[str, str]]:
@@ -21,11 +20,8 @@ def lines(report: Report) -> Iterator[tuple[str, str]]:
             yield f"  {SIGNS[check.status]}  {check.name}: {check.seen}", STYLES[check.status]
             if check.mend:
                 yield f"        mend: {check.mend}", ""
-    counts = report.counts
-    words = {Status.FAIL: "failed", Status.WARN: "warned", Status.PASS: "passed", Status.SKIPPED: "skipped"}
-    told = ", ".join(f"{counts[status]} {word}" for status, word in words.items())
     yield "", ""
-    yield f"{count(len(report.checks), 'check')}: {told} ({report.seconds:.1f} s)", STYLES[_worst(report)]
+    yield tally(report), STYLES[report.status]
 
 
 def as_text(report: Report) -> str:
@@ -47,7 +43,3 @@ def as_json(report: Report) -> str:
         ],
     }
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-
-
-def _worst(report: Report) -> Status:
-    return max((check.status for check in report.checks), key=list(Status).index, default=Status.SKIPPED)

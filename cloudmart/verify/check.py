@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 _LONGEST = 400
 
@@ -59,15 +60,27 @@ class Check:
     findings: tuple[Finding, ...] = ()
 
 
+class Judged(Protocol):
+    """What ended in some way."""
+
+    @property
+    def status(self) -> Status:
+        """How."""
+        ...
+
+
+_Judged = TypeVar("_Judged", bound=Judged, covariant=True)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """A whole verification of one stack. `cluster` is the context, or says that it is the local one."""
+class Judgement(Generic[_Judged]):
+    """Checks of one stack. `cluster` is the context, or says that it is the local one."""
 
     stack: str
     cluster: str
     #: Seconds that it took.
     seconds: float
-    checks: Sequence[Check]
+    checks: Sequence[_Judged]
 
     @property
     def status(self) -> Status:
@@ -83,6 +96,10 @@ class Report:
     def exit_code(self) -> int:
         """1 where something fails; warnings are for people."""
         return int(self.status is Status.FAIL)
+
+
+#: A whole verification.
+Report: TypeAlias = Judgement[Check]
 
 
 def finding(subject: str, seen: str, mend: str, status: Status = Status.FAIL) -> Finding:

@@ -9,7 +9,7 @@ from itertools import groupby
 from xml.etree import ElementTree
 
 from cloudmart.finops.markdown import quiet
-from cloudmart.verify.check import Check, Finding, Report, Status, count
+from cloudmart.verify.check import Check, Finding, Judged, Judgement, Report, Status, count
 
 SIGNS = {Status.PASS: "ok  ", Status.WARN: "warn", Status.FAIL: "FAIL", Status.SKIPPED: "skip"}
 STYLES = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red", Status.SKIPPED: "dim"}
@@ -32,13 +32,18 @@ def lines(report: Report) -> Iterator[tuple[str, str]]:
     yield summary(report), STYLES[report.status]
 
 
-def summary(report: Report) -> str:
+def tally(report: Judgement[Judged]) -> str:
     """How many checks ended how, and in what time."""
     counts = report.counts
     words = {Status.FAIL: "failed", Status.WARN: "warned", Status.PASS: "passed", Status.SKIPPED: "skipped"}
     told = ", ".join(f"{counts[status]} {word}" for status, word in words.items())
+    return f"{count(len(report.checks), 'check')}: {told} ({report.seconds:.1f} s)"
+
+
+def summary(report: Report) -> str:
+    """The same, and where to begin."""
     first = "; mend from the top: what comes first may be the cause of what follows" if report.exit_code else ""
-    return f"{count(len(report.checks), 'check')}: {told} ({report.seconds:.1f} s){first}"
+    return tally(report) + first
 
 
 def as_text(report: Report) -> str:
