@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cloudmart.cluster.discovery import Resource, resources, root
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.cluster.live import Place, Reference
 
@@ -39,14 +40,6 @@ class Answer:
     def message(self) -> str:
         """The reason of a refusal, in one line."""
         return " ".join(str(self.content.get("message") or f"HTTP status {self.status}").split())
-
-
-@dataclass(frozen=True)
-class Resource:
-    """How the API server serves a kind: its name in paths, and whether objects of it stand in a namespace."""
-
-    plural: str
-    namespaced: bool
 
 
 @dataclass(frozen=True)
@@ -89,23 +82,14 @@ class Api:
 
         Raises ``KubectlError`` when the API server does not say. An API version that is not served has no kinds.
         """
-        asked = sorted(set(api_versions))
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            answers = list(pool.map(self._resources, asked))
-        return {
-            (api_version, resource["kind"]): Resource(resource["name"], resource["namespaced"])
-            for api_version, resources in zip(asked, answers, strict=True)
-            for resource in resources
-            if "/" not in resource["name"]  # subresources
-        }
 
-    def _resources(self, api_version: str) -> Sequence[Mapping[str, Any]]:
-        answer = self.request("GET", _root(api_version))
-        if answer.status == 404:
-            return ()
-        if answer.status >= 400:
-            raise KubectlError(f"GET {_root(api_version)}: {answer.message}")
-        return list(answer.content.get("resources") or ())
+        def ask(path: str) -> Mapping[str, Any] | None:
+            answer = self.request("GET", path)
+            if answer.status >= 400 and answer.status != 404:
+                raise KubectlError(f"GET {path}: {answer.message}")
+            return answer.content if answer.status != 404 else None
+
+        return resources(ask, api_versions)
 
     def listing(self, places: Iterable[Place]) -> Mapping[Reference, Mapping[str, Any]]:
         """Every object of these kinds in these places, with its managed fields; kinds that are not served have none.
@@ -177,11 +161,7 @@ def _wait(process: subprocess.Popen[str], place: Path) -> None:
 
 def _collection(api_version: str, namespace: str, plural: str) -> str:
     within = f"/namespaces/{namespace}" if namespace else ""
-    return f"{_root(api_version)}{within}/{plural}"
-
-
-def _root(api_version: str) -> str:
-    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    return f"{root(api_version)}{within}/{plural}"
 
 
 class _Connection(http.client.HTTPConnection):

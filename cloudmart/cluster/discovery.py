@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from cloudmart.errors import UserError
@@ -13,41 +14,59 @@ from cloudmart.errors import UserError
 Kubectl = Callable[..., str]
 
 
+@dataclass(frozen=True)
+class Resource:
+    """How the API server serves a kind: its name in paths, and whether objects of it stand in a namespace."""
+
+    plural: str
+    namespaced: bool
+
+
+def root(api_version: str) -> str:
+    """Where an API version stands."""
+    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+
+
+def resources(
+    ask: Callable[[str], Mapping[str, Any] | None], api_versions: Iterable[str]
+) -> Mapping[tuple[str, str], Resource]:
+    """``(apiVersion, kind)`` of every kind that is served in these API versions.
+
+    `ask` is given a path, and returns what stands there or None; it may be called from several threads, and what it
+    raises is raised. An API version that is not served has no kinds.
+    """
+    asked = sorted(set(api_versions))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda api_version: ask(root(api_version)), asked))
+    return {
+        (api_version, resource["kind"]): Resource(resource["name"], resource["namespaced"])
+        for api_version, answer in zip(asked, answers, strict=True)
+        for resource in (answer or {}).get("resources") or ()
+        if "/" not in resource["name"]  # subresources
+    }
+
+
 def served(kubectl: Kubectl, api_versions: Iterable[str]) -> Mapping[tuple[str, str], bool]:
     """``(apiVersion, kind)`` of every kind that is served in these API versions, and whether it is namespaced.
 
     Raises what `kubectl` raises when the server does not answer. An API version that is not served has no kinds.
     """
-    asked = sorted(set(api_versions))
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda api_version: _resources(kubectl, api_version), asked))
-    return {
-        (api_version, resource["kind"]): resource["namespaced"]
-        for api_version, resources in zip(asked, answers, strict=True)
-        for resource in resources
-        if "/" not in resource["name"]  # subresources
-    }
+    found = resources(lambda path: _raw(kubectl, path), api_versions)
+    return {key: resource.namespaced for key, resource in found.items()}
 
 
 def served_kinds(kubectl: Kubectl, groups: Iterable[str]) -> set[str]:
     """``Kind.group`` of every kind that is served in these API groups, in any version."""
-    versions: list[str] = []
-    for group in set(groups):
-        try:
-            found = json.loads(kubectl("get", "--raw", f"/apis/{group}"))["versions"]
-        except UserError as error:
-            if "NotFound" not in str(error):
-                raise
-            continue
-        versions += [version["groupVersion"] for version in found]
+    found = (_raw(kubectl, f"/apis/{group}") for group in set(groups))
+    versions = [version["groupVersion"] for group in found if group for version in group["versions"]]
     return {f"{kind}.{api_version.partition('/')[0]}" for api_version, kind in served(kubectl, versions)}
 
 
-def _resources(kubectl: Kubectl, api_version: str) -> list[dict[str, Any]]:
-    path = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+def _raw(kubectl: Kubectl, path: str) -> Any:
+    """What stands there, or None."""
     try:
-        return list(json.loads(kubectl("get", "--raw", path))["resources"])
+        return json.loads(kubectl("get", "--raw", path))
     except UserError as error:
         if "NotFound" in str(error):
-            return []
+            return None
         raise

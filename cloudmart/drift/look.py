@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from cloudmart.cluster.api import Api, Resource, connected, path
+from cloudmart.cluster.api import Api, connected, path
+from cloudmart.cluster.discovery import Resource
 from cloudmart.cluster.kubectl import KubectlError
 from cloudmart.cluster.live import Place, Reference, release_of
 from cloudmart.deploy import applyset
