@@ -24,7 +24,7 @@ from cloudmart.deploy.expected import Way
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Recorded, Recording, record
 from cloudmart.settings import load
-from tests.cluster.conftest import clear
+from tests.cluster.conftest import empty
 from tests.conftest import Project
 
 Json = Any
@@ -181,7 +181,7 @@ class Deployer:
 def _empty(cluster: LocalCluster, recording: Recording) -> None:
     spaces = [str(one.object_name) for one in namespaces(recording)]
     cluster.kubectl("delete", "namespace", _HOME, *spaces, "--ignore-not-found", timeout=120)
-    clear(cluster)
+    empty(cluster)
 
 
 def _is_of(one: Recorded, permission: Permission) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import itertools
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -50,27 +51,41 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def cluster(home: Path) -> Iterator[LocalCluster]:
-    """A started, empty cluster for the whole session: use ``cluster.kubeconfig`` and ``cluster.kubectl(...)``."""
+def shared(home: Path) -> Iterator[LocalCluster]:
+    """A cluster for the whole session."""
     local = LocalCluster(home / "shared")
     local.reset(say)
     yield local
     local.stop()  # not deleted: its logs may be needed
 
 
-def clear(cluster: LocalCluster, project: str = "cloudmart") -> None:
-    """Takes away what a shop has cluster-wide, which the deletion of its namespaces leaves."""
-    kinds = "priorityclasses,validatingadmissionpolicies,validatingadmissionpolicybindings"
-    cluster.kubectl("delete", kinds, "-l", f"project={project}", "--ignore-not-found", timeout=60)
+@pytest.fixture(scope="module")
+def cluster(shared: LocalCluster) -> LocalCluster:
+    """The session's cluster without a shop in it: use ``cluster.kubeconfig`` and ``cluster.kubectl(...)``.
+
+    Emptied before each file, and not by those that fill it: which files share a process, and in what order, is chance.
+    """
+    empty(shared)
+    return shared
+
+
+def empty(cluster: LocalCluster, project: str = "cloudmart", *, wait: bool = True) -> None:
+    """Takes a shop away with its namespaces, its data, and what it has cluster-wide. `wait`: until it is gone."""
+    selected = ("-l", f"project={project}", "--ignore-not-found")
+    guards = "validatingadmissionpolicybindings,validatingadmissionpolicies"
+    guarded = cluster.kubectl("delete", guards, *selected, timeout=60)
+    cluster.kubectl("delete", "namespaces,priorityclasses", *selected, f"--wait={str(wait).lower()}", timeout=180)
+    if guarded and wait:
+        time.sleep(2)  # the API server looks once a second which policies there are
 
 
 @pytest.fixture(scope="session")
-def crds(cluster: LocalCluster) -> frozenset[str]:
+def crds(shared: LocalCluster) -> frozenset[str]:
     """``cluster`` knows the custom kinds of these projects (``istio``, ...): all but those that cannot be had here.
 
     A test that needs one says ``if "strimzi" not in crds: pytest.skip(...)``, or lets the API server refuse the kind.
     """
-    missing = crds_.install(cluster, say)
+    missing = crds_.install(shared, say)
     return frozenset(project.name for project in crds_.PROJECTS) - set(missing)
 
 

@@ -6,7 +6,7 @@ import copy
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from cloudmart.errors import UserError
 from cloudmart.preview.recorder import record
 from cloudmart.preview.render import manifests
 from cloudmart.settings.rules import RULES
-from tests.cluster.conftest import clear
 from tests.conftest import Project, copy_project
 from tests.policy.admission_corpus import CONFIG, POD_SECURITY, Case, cases
 
@@ -95,22 +94,16 @@ def _eventually(holds: Callable[[], bool]) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Server:
     found = Server(cluster, copy_project(tmp_path_factory.mktemp("project")))
     found.project.config("dev", lambda config: config.update({"cloudmart:admission": {"enabled": True}}))
     labels = {"project": "cloudmart", "team": "platform", "cost-center": "CC-2001"}
     labels["pod-security.kubernetes.io/enforce"] = "restricted"
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE, "labels": labels}}
-    clear(cluster)
-    try:
-        cluster.kubectl("create", "-f", "-", stdin=json.dumps(space))
-        found.enforce(CONFIG)
-        _eventually(lambda: {policy for said in found.verdicts().values() for policy, _ in said} >= _names(RULES))
-        yield found
-    finally:
-        cluster.kubectl("delete", "namespace", SPACE, "--ignore-not-found", timeout=120)
-        for kind in _KINDS:
-            cluster.kubectl("delete", kind, "-l", "project=cloudmart", timeout=60)
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(space))
+    found.enforce(CONFIG)
+    _eventually(lambda: {policy for said in found.verdicts().values() for policy, _ in said} >= _names(RULES))
+    return found
 
 
 def _names(rules: Any) -> set[str]:

@@ -93,8 +93,6 @@ def shop(cluster: LocalCluster) -> Iterator[Shop]:
         patch.setattr(up, "find_cli", lambda root: NoCli("no pulumi in this test"))
         found = Shop(cluster, copy_project(cluster.root))
         yield found
-        cluster.kubectl("delete", "namespace", SPACE, "--ignore-not-found", timeout=120)
-        cluster.kubectl("delete", "priorityclasses", "-l", f"project={SPACE}", timeout=60)
 
 
 def _within(seconds: float, what: Callable[[], bool]) -> bool:

@@ -23,11 +23,8 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def shop(cluster: LocalCluster) -> Iterator[Shop]:
-    found = Shop.at(cluster)
-    found.empty()
-    yield found
-    found.empty()
+def shop(cluster: LocalCluster) -> Shop:
+    return Shop.at(cluster)
 
 
 def now(shop: Shop) -> str:

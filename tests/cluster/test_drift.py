@@ -31,7 +31,6 @@ from cloudmart.drift.look import Drift, Finding, Kind, look
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import record
 from cloudmart.settings import load
-from tests.cluster.conftest import clear
 from tests.conftest import Project, copy_project
 
 Json = Any
@@ -250,8 +249,6 @@ def shop(cluster: LocalCluster) -> Iterator[Shop]:
         found = Shop(cluster, copy_project(cluster.root))
         up.up("dev", None, found.project.root, found.said.append)
         yield found
-        cluster.kubectl("delete", "namespace", SPACE, "kubecost", "--ignore-not-found", timeout=120)
-        clear(cluster)
 
 
 def test_a_healthy_stack_has_no_drift_and_the_command_says_only_that(shop: Shop) -> None:

@@ -28,12 +28,9 @@ BROKEN = "docker.io/library/accounts:0.0-broken"
 
 @pytest.fixture(scope="module")
 def shop(cluster: LocalCluster) -> Iterator[Shop]:
-    found = Shop.at(cluster)
-    found.empty()
-    yield found
+    yield Shop.at(cluster)
     if not cluster.is_running():
         cluster.start(lambda _: None)
-    found.empty()
 
 
 def pods(shop: Shop) -> list[Json]:

@@ -91,8 +91,6 @@ def shop(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
         ended = found.cloudmart("up", "--stack", "dev")
         assert ended.exit_code == 0, ended.output
         yield found
-        cluster.kubectl("delete", "namespace", SPACE, "--ignore-not-found", timeout=120)
-        cluster.kubectl("delete", "priorityclasses", "-l", f"project={SPACE}", timeout=60)
 
 
 def test_the_list_says_where_each_came_from_who_reads_it_and_how_old_it_is(shop: Shop) -> None:

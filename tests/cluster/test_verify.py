@@ -21,7 +21,6 @@ from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import expected, up
 from cloudmart.deploy.engine import NoCli
 from cloudmart.verify import run
-from tests.cluster.conftest import clear
 from tests.conftest import Project, copy_project
 
 pytestmark = pytest.mark.cluster
@@ -49,8 +48,6 @@ def shop(cluster: LocalCluster) -> Iterator[Project]:
         project = copy_project(cluster.root)
         up.up("dev", None, project.root, lambda line: None)
         yield project
-        cluster.kubectl("delete", "namespace", SPACE, "kubecost", "--ignore-not-found", timeout=120)
-        clear(cluster)
 
 
 def test_a_healthy_stack_passes_and_says_no_word_of_warning(shop: Project) -> None:

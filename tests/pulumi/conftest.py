@@ -13,7 +13,7 @@ from cloudmart.cluster import crds
 from cloudmart.cluster.local import LocalCluster
 
 # The same fixtures as in the folder of the cluster's own tests; they make another cluster for this one.
-from tests.cluster.conftest import cluster, home, pytest_collection_finish, say  # noqa: F401
+from tests.cluster.conftest import cluster, home, pytest_collection_finish, say, shared  # noqa: F401
 from tests.conftest import ROOT, copy_project
 from tests.pulumi.shop import Shop
 

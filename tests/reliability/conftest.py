@@ -18,7 +18,7 @@ import pytest
 from cloudmart.cluster import toolchain
 
 # The cluster's fixtures; a cluster of these tests' own is made when one asks for it.
-from tests.cluster.conftest import cluster, home, say  # noqa: F401
+from tests.cluster.conftest import cluster, home, say, shared  # noqa: F401
 from tests.reliability import figures
 
 #: A run is one seed; it returns what is worth a word in the table, or nothing.

@@ -16,7 +16,7 @@ from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import expected, up
 from cloudmart.deploy.engine import NoCli
 from cloudmart.drift.look import look
-from tests.cluster.conftest import clear
+from tests.cluster.conftest import empty
 from tests.property.strategies import catalogs
 from tests.property.test_valid_catalogs import declare
 from tests.reliability.conftest import Many
@@ -73,8 +73,7 @@ def test_second_look_at_generated_catalogs(many: Many, root: Path, cluster: Loca
             # Nothing waits for the autoscalers here: the first replicas that they choose may come in between.
             assert [line for line in done if not line.startswith("changed Deployment ")] == []
         finally:
-            cluster.kubectl("delete", "namespace", "-l", f"project={unique}", "--wait=false", "--ignore-not-found")
-            clear(cluster, unique)
+            empty(cluster, unique, wait=False)
         size = sum(one.is_kubernetes_object for one in deployed.recording.resources)
         return f"{size // 50 * 50} to {size // 50 * 50 + 49} objects"
 

@@ -12,7 +12,7 @@ import pytest
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import up
 from cloudmart.deploy.engine import NoCli
-from tests.cluster.test_secrets import NAMES, SPACE, Shop
+from tests.cluster.test_secrets import NAMES, Shop
 from tests.conftest import copy_project
 from tests.leaks import Watch, files, forms, held
 from tests.reliability.conftest import Many
@@ -37,8 +37,6 @@ def shop(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
         ended = found.cloudmart("up", "--stack", "dev")
         assert ended.exit_code == 0, ended.output
         yield found
-        cluster.kubectl("delete", "namespace", SPACE, "--ignore-not-found", timeout=120)
-        cluster.kubectl("delete", "priorityclasses", "-l", f"project={SPACE}", timeout=60)
 
 
 def test_rotations(many: Many, shop: Shop, tmp_path: Path) -> None:
