@@ -73,7 +73,9 @@ def project(folder: Path, services: int) -> Path:
     shutil.copytree(HOME / "policy" / "config", folder / "policy" / "config")  # what admission enforces
     catalog = yaml.safe_load((HOME / "catalog.yaml").read_text())
     originals = catalog["services"]
+    stack = yaml.safe_load((folder / "Pulumi.dev.yaml").read_text())
     copies: dict[str, Any] = {}
+    differs: dict[str, Any] = {}
     for index in range(services):
         round_, name = index // len(originals), list(originals)[index % len(originals)]
         service = copy.deepcopy(originals[name])
@@ -82,9 +84,10 @@ def project(folder: Path, services: int) -> Path:
         for route in service.get("routes", []):
             route["path"] += suffix  # one path belongs to one service
         copies[name + suffix] = service
+        differs[name + suffix] = stack["config"]["cloudmart:services"][name]
     catalog["services"] = copies
+    stack["config"]["cloudmart:services"] = differs
     (folder / "catalog.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))
-    stack = yaml.safe_load((folder / "Pulumi.dev.yaml").read_text())
     for amounts in stack["config"]["cloudmart:budgets"].values():  # they grow with the shop: a violation ends the run
         amounts["monthly"] *= max(1, services // len(originals))
     (folder / "Pulumi.dev.yaml").write_text(yaml.safe_dump(stack, sort_keys=False))

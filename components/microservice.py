@@ -139,7 +139,7 @@ class Microservice(pulumi.ComponentResource):
                 revision_history_limit=5,
                 # Long enough for a pull and a slow start; then `up` says which pod failed instead of waiting on.
                 progress_deadline_seconds=300,
-                min_ready_seconds=5,
+                min_ready_seconds=settings.min_ready_seconds,
                 selector=LabelSelectorArgs(match_labels=labels.selector),
                 strategy=DeploymentStrategyArgs(
                     type="RollingUpdate",

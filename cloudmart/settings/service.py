@@ -315,6 +315,8 @@ class Service(Model):
     liveness: Probe = Probe(path="/health", initial_delay_seconds=30, period_seconds=10)
     #: A pod that fails it gets no requests.
     readiness: Probe = Probe(path="/ready", initial_delay_seconds=10, period_seconds=5)
+    #: How long a pod has to stay ready until the rollout goes on to the next one; less than the rollout's deadline.
+    min_ready_seconds: Annotated[int, Strict(), Field(ge=0, le=240)] = 5
     #: What callers' proxies do where there is a mesh.
     resilience: Resilience = Resilience()
     #: Where its own metrics are; it needs an image of its own.

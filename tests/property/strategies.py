@@ -168,6 +168,7 @@ def services(draw: st.DrawFn, targets: list[str], codes: list[str]) -> dict[str,
         service["liveness"], service["readiness"] = draw(probes()), draw(probes())
     if draw(st.booleans()):
         service["terminationGraceSeconds"] = draw(st.integers(1, 600))
+        service["minReadySeconds"] = draw(st.integers(0, 240))
         service["preStopSeconds"] = draw(st.integers(0, service["terminationGraceSeconds"] - 1))
     return service
 
