@@ -81,13 +81,14 @@ def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes
     values, superseded = _generated_values(kubectl, recording, found, namespace)
     objects = [sent(substitute(manifest.object, values), namespace, scopes) for manifest in found]
     live = {name: item for name, item in _live(kubectl, objects).items() if name not in made}
-    before = {name: _digest(item) for name, item in live.items()}
+    declared = {_name(item): item for item in objects}
+    before = {name: _digest(item, declared[name]) for name, item in live.items()}
     if superseded:
         _require_accepted(kubectl, objects)
     _keep_replicas(kubectl, live, objects)
     members = _apply_sets(kubectl, objects, namespace, recording.stack, lease)
     _forget(kubectl, recording.stack, namespace, superseded)
-    after = {name: _digest(item) for name, item in _live(kubectl, objects).items()}
+    after = {name: _digest(item, declared[name]) for name, item in _live(kubectl, objects).items()}
     return Applied(
         created=tuple(name for name in after if name not in before),
         changed=tuple(name for name in after if name in before and before[name] != after[name]),
@@ -200,7 +201,8 @@ def _remove_first(
     kubectl: Kubectl, groups: Mapping[str, Collection[Mapping[str, Any]]], sets: Iterable[str], stack: str
 ) -> tuple[str, ...]:
     """What kubectl prunes never, or too late, of the stack's ApplySets: all of one in a namespace where nothing is
-    declared any more, and autoscalers.
+    declared any more, and autoscalers. And where only the namespace is left, all the rest: kubectl prunes no more than
+    five objects a second.
 
     `sets` are the namespaces that may have one.
     """
@@ -219,6 +221,12 @@ def _remove_first(
         if space in groups:
             if _AUTOSCALER in kinds.split(","):
                 removed += _remove_autoscalers(kubectl, space, members, groups[space])
+            rest = ",".join(kind for kind in kinds.split(",") if kind not in ("Namespace", _AUTOSCALER, ""))
+            if rest and all(item["kind"] == "Namespace" for item in groups[space]):
+                output = kubectl.run(
+                    "delete", rest, f"--namespace={space}", members, "--ignore-not-found", "--wait=false", "-o", "name"
+                )
+                removed += output.split()
             continue
         if kinds:
             output = kubectl.run(
@@ -296,11 +304,14 @@ def _name(item: Mapping[str, Any]) -> str:
     return f"{item['kind']} {prefix}{metadata['name']}"
 
 
-def _digest(item: Mapping[str, Any]) -> str:
+def _digest(item: Mapping[str, Any], declared: Mapping[str, Any]) -> str:
     # What people declare: without what controllers write all the time, and the bookkeeping of who wrote it.
     bookkeeping = ("resourceVersion", "generation", "managedFields")
     metadata = {key: value for key, value in item["metadata"].items() if key not in bookkeeping}
     content = {key: value for key, value in item.items() if key != "status"} | {"metadata": metadata}
+    if "replicas" in item.get("spec", {}) and "replicas" not in declared["spec"]:
+        # An autoscaler's, which may move them at any moment.
+        content["spec"] = {key: value for key, value in item["spec"].items() if key != "replicas"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
