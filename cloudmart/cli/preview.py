@@ -197,9 +197,9 @@ def _compared_with(stack: str, root: Path, base: str | None, against: str | None
         if not file.is_file():
             raise UserError(f"--against: found {against!r}, which is no file; allowed: state, or a file with a state")
         return Against(state=stored.read(file, "--against"), source=f"the state in {file.name}")
-    from cloudmart.deploy.engine import Engine, NoCli, find_cli
+    from cloudmart.deploy.engine import Engine, NoCli, present_cli
 
-    command = find_cli(root)
+    command = present_cli(root)
     if isinstance(command, NoCli):
         raise UserError(
             f"--against state: {command.reason}; allowed: a file that `pulumi stack export` wrote elsewhere"

@@ -14,7 +14,7 @@ from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.live import Reference
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import applyset, kinds, up
-from cloudmart.deploy.engine import NoCli, find_cli
+from cloudmart.deploy.engine import NoCli, present_cli
 from cloudmart.deploy.kinds import Scopes
 from cloudmart.deploy.up import Progress, Target
 from cloudmart.errors import UserError
@@ -114,5 +114,5 @@ def _way(settings: Settings, target: Target, root: Path) -> Way:
     if applyset.was_applied(target.kubectl, settings.namespace.name):
         return Way.APPLY_SET
     there = target.kubectl.run("get", "namespace", settings.namespace.name, "--ignore-not-found", "-o", "name")
-    # Where nothing is deployed, the way that `up` would take.
-    return Way.APPLY_SET if not there and isinstance(find_cli(root), NoCli) else Way.PULUMI
+    # Where nothing is deployed, the way that `up` would take, less that it may download a CLI.
+    return Way.APPLY_SET if not there and isinstance(present_cli(root), NoCli) else Way.PULUMI

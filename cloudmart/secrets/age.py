@@ -9,7 +9,7 @@ from typing import Any
 
 from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.deploy import applyset
-from cloudmart.deploy.engine import Engine, NoCli, find_cli
+from cloudmart.deploy.engine import Engine, NoCli, present_cli
 from cloudmart.errors import UserError
 from cloudmart.secrets.inventory import Secret
 
@@ -31,7 +31,7 @@ def made(stack: str, root: Path, kubectl: Kubectl, namespace: str, secrets: Iter
         return {name: times[key] for name, key in keys.items() if key in times}
     if not kubectl.run("get", "namespace", namespace, "--ignore-not-found", "-o", "name"):
         return {}
-    cli = find_cli(root)
+    cli = present_cli(root)
     if isinstance(cli, NoCli):
         raise UserError(f"{cli.reason}: what Pulumi deployed cannot be read without it")
     state = Engine(cli=cli, root=root, stack=stack, kubeconfig=kubectl.kubeconfig).state()

@@ -43,8 +43,8 @@ def found(result: Result) -> dict[str, list[tuple[str, str]]]:
 @pytest.fixture(scope="module")
 def shop(cluster: LocalCluster) -> Iterator[Project]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (up, expected):
-            patch.setattr(module, "find_cli", lambda root: NoCli("no pulumi in this test"))
+        for module, function in ((up, "find_cli"), (expected, "present_cli")):
+            patch.setattr(module, function, lambda root: NoCli("no pulumi in this test"))
         project = copy_project(cluster.root)
         up.up("dev", None, project.root, lambda line: None)
         yield project
