@@ -10,7 +10,7 @@ OUT ?= .local/sbom.json
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down preview test e2e reliability check bench docs pictures reference lock sbom audit
+.PHONY: help setup up down preview test e2e nightly reliability check bench docs pictures reference lock sbom audit
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,12 +37,17 @@ preview: setup ## check and price STACK: no cluster, no CLI, no network
 
 # The fast tests need no cluster and no Pulumi CLI. A file stays with one process: its tests share what they record.
 test: setup ## the fast tests
-	@$(BIN)/pytest -q -n auto --dist loadfile -m "not cluster and not pulumi and not slow and not reliability"
+	@$(BIN)/pytest -q -n auto --dist loadfile -m "not cluster and not pulumi and not slow and not nightly and not reliability"
 
 # Two processes on a cluster each, which takes 1.5 GiB: more of them wait for the processor, not for the cluster.
 e2e: setup ## the slow tests, those on the local cluster, and on the real engine where there is one
-	@$(BIN)/pytest -q -n auto --dist loadfile -m "slow and not cluster and not pulumi and not reliability"
-	@$(BIN)/pytest -q -n 2 --dist loadfile -m "(cluster or pulumi) and not reliability"
+	@$(BIN)/pytest -q -n auto --dist loadfile -m "slow and not cluster and not pulumi and not nightly"
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "(cluster or pulumi) and not nightly and not reliability"
+
+# What keeps a pull request waiting for longer than it is worth: time that passes in the cluster, and many seeds.
+nightly: setup ## the tests that take long, on the local cluster and beside it
+	@$(BIN)/pytest -q -n auto --dist loadfile -m "nightly and not cluster"
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "nightly and cluster"
 
 # Hours in all: ONLY=word takes the tests with that word in their names, MINUTES=5 bounds each kind.
 reliability: setup ## faults, endurance and other things RUNS (200) times each; writes docs/reliability.md

@@ -74,6 +74,11 @@ def empty(cluster: LocalCluster, project: str = "cloudmart", *, wait: bool = Tru
     selected = ("-l", f"project={project}", "--ignore-not-found")
     guards = "validatingadmissionpolicybindings,validatingadmissionpolicies"
     guarded = cluster.kubectl("delete", guards, *selected, timeout=60)
+    # A namespace is looked at again after half of the time that its pods have to stop, and a claim waits for its pod.
+    everywhere = (*selected, "--all-namespaces")
+    cluster.kubectl("delete", "deployments,statefulsets", *everywhere, "--wait=false", timeout=60)
+    cluster.kubectl("delete", "pods", *everywhere, "--grace-period=0", "--force", "--wait=false", timeout=60)
+    cluster.kubectl("delete", "persistentvolumeclaims", *everywhere, f"--wait={str(wait).lower()}", timeout=60)
     cluster.kubectl("delete", "namespaces,priorityclasses", *selected, f"--wait={str(wait).lower()}", timeout=180)
     if guarded and wait:
         time.sleep(2)  # the API server looks once a second which policies there are

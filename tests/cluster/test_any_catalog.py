@@ -19,7 +19,7 @@ from tests.cluster.test_manifests import _FIRST, Rendered
 from tests.property.strategies import catalogs
 from tests.property.test_valid_catalogs import declare
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.nightly, pytest.mark.timeout(900)]
 
 
 @contextmanager

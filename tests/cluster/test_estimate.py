@@ -282,6 +282,7 @@ def create(cluster: LocalCluster, stacks: list[Stack]) -> None:
         cluster.kubectl(verb, "-f", "-", stdin=text, timeout=600)
 
 
+@pytest.mark.nightly
 def test_the_estimate_is_what_the_pods_and_claims_in_the_cluster_cost_to_the_cent(
     cluster: LocalCluster, project: Path, nodes: int
 ) -> None:

@@ -116,9 +116,11 @@ def test_a_deploying_process_that_is_killed_is_followed_by_one_that_finishes(sho
     faults.killed(shop, Random(4))
 
 
+@pytest.mark.nightly
 def test_an_api_server_that_is_killed_is_named_and_the_next_up_finishes(shop: Shop) -> None:
     faults.component_killed(shop, Random(8), "kube-apiserver")
 
 
+@pytest.mark.nightly
 def test_an_api_server_that_refuses_and_dawdles_is_named_and_the_next_up_finishes(shop: Shop) -> None:
     faults.proxied(shop, Random(6), "429", "500", "slow", "cut")

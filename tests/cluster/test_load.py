@@ -13,7 +13,7 @@ from cloudmart.cluster.local import LocalCluster
 from cloudmart.preview.recorder import HOME
 from cloudmart.settings import load
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.nightly]
 
 NAME = "order-service"
 

@@ -182,6 +182,7 @@ def test_admission_enforces_quota_and_pod_security(cluster: LocalCluster, namesp
         cluster.kubectl(*pod)
 
 
+@pytest.mark.nightly
 def test_autoscalers_follow_the_usage_that_pods_report(cluster: LocalCluster, namespace: str) -> None:
     here = f"--namespace={namespace}"
     usage, low = "kwok.x-k8s.io/usage-cpu", {"kwok.x-k8s.io/usage-memory": "8Mi"}
@@ -253,6 +254,7 @@ def test_objects_outlive_stop_and_new_pods_run_at_once_after_the_restart(own: Lo
     own.kubectl("delete", "deployment", "kept")
 
 
+@pytest.mark.nightly
 def test_a_port_that_somebody_took_meanwhile_is_replaced_and_the_objects_stay(own: LocalCluster) -> None:
     own.kubectl("create", "configmap", "kept")
     info = own.status().info
@@ -278,6 +280,7 @@ def _node_usage(local: LocalCluster) -> list[str]:
         return []
 
 
+@pytest.mark.nightly
 def test_a_recorded_process_id_that_passed_to_another_process_is_left_alone(own: LocalCluster) -> None:
     own.stop()
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -297,6 +300,7 @@ def test_a_recorded_process_id_that_passed_to_another_process_is_left_alone(own:
 
 
 @pytest.mark.parametrize("lost", ["pki/admin.key", "etcd/member/snap/db"])
+@pytest.mark.nightly
 def test_damaged_data_is_named_and_reset_cures_it(own: LocalCluster, lost: str) -> None:
     own.stop()
     path = own.directory / "clusters" / own.name / lost
@@ -308,6 +312,7 @@ def test_damaged_data_is_named_and_reset_cures_it(own: LocalCluster, lost: str) 
     assert own.is_running()
 
 
+@pytest.mark.nightly
 def test_a_component_that_cannot_start_is_named_with_its_last_words(own: LocalCluster) -> None:
     own.stop()
     database = own.directory / "clusters" / own.name / "etcd" / "member" / "snap" / "db"
@@ -322,6 +327,7 @@ def test_a_component_that_cannot_start_is_named_with_its_last_words(own: LocalCl
     own.reset(say)
 
 
+@pytest.mark.nightly
 def test_what_an_interrupted_first_start_left_is_replaced(own: LocalCluster) -> None:
     own.delete()
     half = own.directory / "clusters" / own.name / "pki"
@@ -331,6 +337,7 @@ def test_what_an_interrupted_first_start_left_is_replaced(own: LocalCluster) -> 
     assert own.is_running()
 
 
+@pytest.mark.nightly
 def test_a_damaged_kwokctl_configuration_is_written_anew_around_the_data(own: LocalCluster) -> None:
     own.kubectl("create", "configmap", "kept")
     own.stop()
@@ -340,6 +347,7 @@ def test_a_damaged_kwokctl_configuration_is_written_anew_around_the_data(own: Lo
     own.kubectl("delete", "configmap", "kept")
 
 
+@pytest.mark.nightly
 def test_reset_empties_the_cluster_and_touches_nothing_beside_it(own: LocalCluster) -> None:
     own.kubectl("create", "configmap", "gone")
     beside = own.directory.parent / "beside"

@@ -96,6 +96,7 @@ def test_damages_of_many_kinds_are_found_at_once_and_each_has_its_mend(shop: Pro
         cluster.kubectl("delete", "pod", "-n", SPACE, "-l", "app=notification-service")
 
 
+@pytest.mark.nightly
 def test_waiting_ends_when_what_failed_is_repaired(shop: Project, cluster: LocalCluster) -> None:
     policy = json.loads(cluster.kubectl("get", "networkpolicy/redis", "-n", SPACE, "-o", "json"))
     policy["metadata"] = {key: policy["metadata"][key] for key in ("name", "namespace", "labels")}

@@ -15,7 +15,7 @@ from tests.hostile.cases import ROOT, cases
 SAMPLE = 150
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_hostile_files_answers_and_names_are_refused_in_a_line_or_come_out_harmless(tmp_path: Path) -> None:
     # A process of its own: its children are forked, which this one's threads would not survive.
@@ -26,7 +26,7 @@ def test_hostile_files_answers_and_names_are_refused_in_a_line_or_come_out_harml
     assert len(outcomes) == SAMPLE
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_seed_makes_the_same_inputs_again_and_there_are_a_thousand_of_every_kind() -> None:
     found = cases(1)
     assert [case.name for case in found] == [case.name for case in cases(1)] != [case.name for case in cases(2)]

@@ -515,7 +515,7 @@ def test_what_is_merged_is_delivered_once_and_nothing_older_after_it(tmp_path: P
     assert "branch main holds the program" in refused.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_delivery_on_which_somebody_else_pushed_goes_on_top_of_theirs(tmp_path: Path) -> None:
     delivery = Delivery(tmp_path)
     assert delivery.deliver().returncode == 0
@@ -533,7 +533,7 @@ def test_a_delivery_on_which_somebody_else_pushed_goes_on_top_of_theirs(tmp_path
     assert delivery.log("%(trailers:key=Source,valueonly)")[0] == new
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_delivery_that_is_never_taken_is_an_error_and_forces_nothing(tmp_path: Path) -> None:
     delivery = Delivery(tmp_path)
     assert delivery.deliver().returncode == 0
