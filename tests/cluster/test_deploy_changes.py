@@ -160,12 +160,13 @@ def test_an_up_that_is_killed_is_followed_by_the_next_at_once(shop: Shop) -> Non
     shop.look()
 
 
-def test_an_up_that_is_interrupted_gives_the_lease_back(shop: Shop) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_up_that_is_interrupted_gives_the_lease_back(shop: Shop, sent: signal.Signals) -> None:
     with holding(shop) as run:
-        os.kill(run.pid, signal.SIGINT)
+        os.kill(run.pid, sent)
         os.kill(run.pid, signal.SIGCONT)
         ended = run.wait()
-        assert ended.code not in (0, -signal.SIGKILL)
+        assert ended.code == 128 + sent
         assert "Traceback" not in ended.said
     assert holder(shop) == ""
     shop.up()

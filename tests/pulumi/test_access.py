@@ -1,4 +1,4 @@
-"""The roles of `cloudmart access role` for the Pulumi CLI: with them the engine can do all it has to."""
+"""The roles of `cloudmart access role` for the Pulumi CLI: with them the engine can do all it has to, and no more."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import pytest
 from cloudmart.deploy import up
 from cloudmart.deploy.expected import Way
 from cloudmart.errors import UserError
-from tests.deployer import CONTEXT, STACK, Deployer, without_charts
+from tests.deployer import CONTEXT, STACK, Deployer, shuffled, without_charts
 from tests.pulumi.shop import OWN, Shop
+
+SEED = 1
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +37,22 @@ def test_with_the_roles_up_works_again_and_again_and_destroy_takes_it_away(deplo
     assert refreshed.returncode == 0, refreshed.stdout + refreshed.stderr
     deployer.down()
     assert {name for name in shop.held() if not name.startswith("PersistentVolumeClaim ")} == OWN, "claims are kept"
+
+
+@pytest.mark.nightly
+def test_without_any_one_permission_something_fails(deployer: Deployer) -> None:
+    picked = {one.verb: one for one in shuffled(deployer.permissions, SEED)}
+    for verb in ("get", "create", "patch", "delete"):
+        deployer.allow(deployer.permissions, not_=picked[verb])
+        try:
+            with pytest.raises(UserError, match="forbidden"):
+                _up_again_and_down(deployer)
+        finally:
+            deployer.allow(deployer.permissions)
+            deployer.down()
+
+
+def _up_again_and_down(deployer: Deployer) -> None:
+    deployer.up()
+    up.up(STACK, CONTEXT, deployer.project.root, lambda _: None, refresh=True)
+    deployer.down()

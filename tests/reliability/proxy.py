@@ -29,6 +29,7 @@ class Proxy(ThreadingHTTPServer):
     """Listens on a port of its own choice as long as it is used as a context manager."""
 
     daemon_threads = True
+    request_queue_size = 128  # the engine comes with 64 at once
 
     def __init__(self, cluster: LocalCluster, random: Random, faults: Sequence[str], share: float) -> None:
         """`faults` of ``429``, ``500``, ``slow`` and ``cut`` meet `share` of the requests (0 to 1)."""
@@ -142,6 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n" % len(part) + part + b"\r\n")
             self.wfile.flush()
             if not part:
+                answer.close()  # or the next request on this connection finds it unread
                 return
 
     def _refuse(self, code: int) -> None:
