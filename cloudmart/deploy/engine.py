@@ -205,7 +205,7 @@ class Engine:
                 self.environment(),
             )
         except automation.CommandError as error:
-            raise UserError(f"pulumi stack export: {_last_line(str(error))}") from None
+            raise UserError(f"pulumi stack export: {_last_error(str(error))}") from None
         exported: Mapping[str, Any] = json.loads(done.stdout)
         return exported
 
@@ -258,7 +258,7 @@ class Engine:
         try:
             return automation.Stack.create_or_select(self.stack, self._workspace())
         except automation.CommandError as error:
-            raise UserError(f"pulumi stack {self.stack}: {_last_line(str(error))}") from None
+            raise UserError(f"pulumi stack {self.stack}: {_last_error(str(error))}") from None
 
     def _write_project(self) -> None:
         """`project`: the stack's file with this run's overrides, and with the keys that an earlier run has got."""
@@ -292,7 +292,7 @@ class Engine:
         except automation.CommandError as error:
             if watcher.violations:
                 raise PolicyViolated("\n".join(watcher.violations)) from None
-            raise UserError("\n".join(watcher.errors) or _last_line(str(error))) from None
+            raise UserError("\n".join(watcher.errors) or _last_error(str(error))) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -374,9 +374,15 @@ def _violation(message: str) -> str:
     return _plain(message).split("\n", 1)[-1]
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip().removeprefix("stderr:").strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("stdout:")]
+def _last_error(text: str) -> str:
+    """What a run of the CLI ended with, in one line."""
+    said, _, rest = text.rpartition("stderr:")
+    ended = [line.strip() for line in rest.splitlines() if line.strip()]
+    if begins := [index for index, line in enumerate(ended) if line.startswith("error:")]:
+        # What a cloud or a vault has answered follows on lines of its own.
+        return " ".join(ended[begins[-1] :]).removeprefix("error: ")
+    lines = [line.strip() for line in said.splitlines() if not line.strip().startswith(("code:", "stdout:"))]
+    lines = [line for line in (*lines, *ended) if line]
     errors = [line for line in lines if line.startswith("error:")]
     return (errors or lines or ["the Pulumi CLI failed without a word"])[-1].removeprefix("error: ")
 

@@ -202,9 +202,18 @@ def test_a_failure_tells_the_engines_error_without_its_markup(root: Path) -> Non
     assert raised.value.exit_code == 2
 
 
-def test_a_failure_without_a_diagnostic_tells_the_cli_s_last_error(root: Path) -> None:
-    with pytest.raises(UserError, match=r"^boom$"), an_engine(root)._events(lambda _line: None):
-        raise command_error()
+@pytest.mark.parametrize(
+    ("stderr", "told"),
+    [
+        ("error: boom", "boom"),
+        ("warning: old\nerror: no key:\n\nCode: 403. Errors:\n\n* denied\n", "no key: Code: 403. Errors: * denied"),
+        ("", "the Pulumi CLI failed without a word"),
+    ],
+)
+def test_a_failure_without_a_diagnostic_tells_the_cli_s_last_error_whole(root: Path, stderr: str, told: str) -> None:
+    with pytest.raises(UserError) as failed, an_engine(root)._events(lambda _line: None):
+        raise automation.CommandError(automation.CommandResult(stdout="", stderr=stderr, code=255))
+    assert str(failed.value) == told
 
 
 @pytest.mark.parametrize(
