@@ -89,7 +89,7 @@ def main() -> None:
     """Entry point: user errors become one message and their exit code, never a traceback."""
     # What a command imports it needs until its end. Looking through it for garbage, again and again and once more at
     # the exit, took a third of the time of `preview --stack dev`.
-    gc.set_threshold(100_000)
+    gc.set_threshold(1_000_000)
     atexit.register(gc.freeze)
     signal.signal(signal.SIGTERM, _terminated)
     try:
