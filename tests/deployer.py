@@ -121,10 +121,10 @@ class Deployer:
 
         patch.setattr(Kubectl, "follow", overheard)
 
-    def up(self) -> list[str]:
-        """`cloudmart up` without the CLI; what it said."""
+    def up(self, *, refresh: bool = False) -> list[str]:
+        """`cloudmart up`; what it said."""
         said: list[str] = []
-        table.rows(up.up(STACK, CONTEXT, self.project.root, said.append))
+        table.rows(up.up(STACK, CONTEXT, self.project.root, said.append, refresh=refresh))
         return said
 
     def down(self) -> list[str]:

@@ -54,5 +54,5 @@ def test_without_any_one_permission_something_fails(deployer: Deployer) -> None:
 
 def _up_again_and_down(deployer: Deployer) -> None:
     deployer.up()
-    up.up(STACK, CONTEXT, deployer.project.root, lambda _: None, refresh=True)
+    deployer.up(refresh=True)
     deployer.down()

@@ -9,7 +9,11 @@ from random import Random
 import pytest
 
 from cloudmart.cluster.local import LocalCluster
+from cloudmart.deploy.expected import Way
+from cloudmart.errors import UserError
 from tests.cluster.conftest import say
+from tests.conftest import copy_project
+from tests.deployer import Deployer, shuffled, without_charts
 from tests.pulumi.conftest import engine_home  # noqa: F401 (a fixture)
 from tests.reliability import faults
 from tests.reliability.conftest import Many
@@ -62,3 +66,32 @@ def test_engine_two_at_once(many: Many, shop: Shop) -> None:
 def test_engine_full_disk(many: Many, shop: Shop) -> None:
     what = "the state on a file system (tmpfs) that runs full"
     many(PART, what, WAY, lambda seed: faults.full_disk_under_state(shop, Random(seed)), at_most=AT_MOST)
+
+
+def test_engine_permission(many: Many, cluster: LocalCluster, engine_home: None) -> None:  # noqa: F811
+    project = without_charts(copy_project(cluster.root))
+    deployer = Deployer.of(cluster, project, Way.PULUMI)
+    # Read for people alone, where a workload does not come up.
+    every = [one for one in shuffled(deployer.permissions, 0) if one.verb != "list"]
+
+    def run(seed: int) -> str:
+        permission = every[(seed - 1) % len(every)]
+        deployer.allow(deployer.permissions, not_=permission)
+        said = ""
+        try:
+            deployer.up()
+            deployer.up(refresh=True)
+            deployer.down()
+        except UserError as error:
+            said = str(error)
+        finally:
+            deployer.allow(deployer.permissions)
+            deployer.down()
+        assert "forbidden" in said or "timed out" in said, f"{permission}: {said or 'nothing fails'}"
+        return permission.verb
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(deployer.kubeconfig))
+        deployer.allow(deployer.permissions)
+        many("Permissions", f"one of {len(every)} permissions is missing", WAY, run, at_most=AT_MOST)
+    deployer.forget()
