@@ -149,7 +149,9 @@ class Deployer:
         recording, seconds = self.part_for(permission), 15
         if permission.resource in ("pods", "replicasets"):
             # Read where a workload does not come up.
-            recording, seconds = _stuck(recording), 1
+            recording, seconds = _changed(recording, _stuck), 1
+        elif permission.verb == "watch":
+            recording = _changed(recording, _slow)
         self.allow(self.permissions, not_=permission)
         # As before the first up: it is made once, and stays.
         home = load(STACK, self.project.root).namespace.name
@@ -193,15 +195,28 @@ def _is_of(one: Recorded, permission: Permission) -> bool:
     )
 
 
-def _stuck(recording: Recording) -> Recording:
-    """The same, with pods that no node takes."""
+def _changed(recording: Recording, change: Callable[[Json], None]) -> Recording:
+    """The same, with other workloads."""
     text = json.dumps([one.inputs for one in recording.resources])
     found = []
     for one, inputs in zip(recording.resources, json.loads(text), strict=True):
         if one.kind in _WAITED:
-            inputs["spec"]["template"]["spec"]["nodeSelector"] = {"nowhere": "yes"}
+            change(inputs["spec"])
         found.append(replace(one, inputs=inputs))
     return replace(recording, resources=found)
+
+
+def _stuck(spec: Json) -> None:
+    """Pods that no node takes."""
+    spec["template"]["spec"]["nodeSelector"] = {"nowhere": "yes"}
+
+
+def _slow(spec: Json) -> None:
+    """Not yet available at the first look."""
+    if "serviceName" in spec:
+        spec["replicas"] = 3  # one after the other
+    else:
+        spec["minReadySeconds"] = 5
 
 
 def shuffled(permissions: Iterable[Permission], seed: int) -> list[Permission]:
