@@ -139,7 +139,8 @@ class Microservice(pulumi.ComponentResource):
                 revision_history_limit=5,
                 # Long enough for a pull and a slow start; then `up` says which pod failed instead of waiting on.
                 progress_deadline_seconds=300,
-                min_ready_seconds=settings.min_ready_seconds,
+                # Left out where it is the default, as the provider does in its state.
+                min_ready_seconds=settings.min_ready_seconds or None,
                 selector=LabelSelectorArgs(match_labels=labels.selector),
                 strategy=DeploymentStrategyArgs(
                     type="RollingUpdate",
