@@ -66,14 +66,12 @@ class Shop:
         return {key.split(".")[1]: value for key, value in kept.items()}
 
     def pods(self) -> dict[str, set[str]]:
-        """By app, the templates that its pods are made of: how many pods there are is the autoscaler's business."""
+        """By app, the pods' identities."""
         found: dict[str, set[str]] = {}
         for item in json.loads(self.cluster.kubectl("get", "pods", "-n", SPACE, "-o", "json"))["items"]:
             # Those that are on their way out are the rollout's.
             if "deletionTimestamp" not in item["metadata"]:
-                labels = item["metadata"]["labels"]
-                template = labels.get("pod-template-hash") or labels["controller-revision-hash"]
-                found.setdefault(labels["app"], set()).add(template)
+                found.setdefault(item["metadata"]["labels"]["app"], set()).add(item["metadata"]["uid"])
         return found
 
     def rotations(self) -> Json:
@@ -119,10 +117,10 @@ def test_a_rotated_secret_is_another_one_and_restarts_what_reads_it_and_nothing_
     assert {name for name, value in after.items() if values[name] != value} == {"postgres-password"}
     assert set(after) == NAMES
     assert shop.secret("postgres-credentials")["password"] == after["postgres-password"]
-    replaced = {app for app, templates in shop.pods().items() if not templates & pods[app]}
+    replaced = {app for app, uids in shop.pods().items() if not uids & pods[app]}
     assert replaced == {"postgres", "user-service"}
-    assert {app: templates for app, templates in shop.pods().items() if app not in replaced} == {
-        app: templates for app, templates in pods.items() if app not in replaced
+    assert {app: uids for app, uids in shop.pods().items() if app not in replaced} == {
+        app: uids for app, uids in pods.items() if app not in replaced
     }
 
 
@@ -143,7 +141,7 @@ def test_a_rotation_that_the_cluster_refuses_restarts_nothing_and_is_finished_by
     after = shop.values()
     assert {name for name, value in after.items() if old[name] != value} == {"redis-password"}
     assert shop.secret("redis-credentials")["password"] == after["redis-password"]
-    assert {app for app, templates in shop.pods().items() if not templates & pods[app]} == {"redis", "product-service"}
+    assert {app for app, uids in shop.pods().items() if not uids & pods[app]} == {"redis", "product-service"}
 
 
 def test_the_next_up_keeps_the_rotated_ones_and_changes_nothing(shop: Shop) -> None:
