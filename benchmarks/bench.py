@@ -84,7 +84,7 @@ def project(folder: Path, services: int) -> Path:
         for route in service.get("routes", []):
             route["path"] += suffix  # one path belongs to one service
         copies[name + suffix] = service
-        differs[name + suffix] = copy.deepcopy(stack["config"]["cloudmart:services"][name]) | {"minReadySeconds": 0}
+        differs[name + suffix] = copy.deepcopy(stack["config"]["cloudmart:services"][name])
     catalog["services"] = copies
     stack["config"]["cloudmart:services"] = differs
     (folder / "catalog.yaml").write_text(yaml.safe_dump(catalog, sort_keys=False))

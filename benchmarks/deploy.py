@@ -252,7 +252,7 @@ def page(sizes: Sequence[Size], seen: str, runs: int) -> str:
         "anew for each run; then the same once more, with nothing to do. All bring the same objects, Secrets with",
         "values included. Pods are simulated: none pulls an image, so what is measured is the tools and the control",
         "plane. That every workload has its pods ready at the end is checked; `helm install --wait` asks for no",
-        "more than that, the others wait until each Deployment is Available. `minReadySeconds` is 0.",
+        "more than that, the others wait until each Deployment is Available.",
         "",
         seen + " Others are also the cluster itself.",
         f"pulumi {version('pulumi')}, helm {programs.version('helm')}, Kubernetes "
@@ -287,7 +287,7 @@ FOUND = (
     "  Half of that time is starting the CLI, the pack and the program one after the other; the rest is some 18",
     "  ms an object, one at a time.",
     "- Half of the time was waiting: the provider's for each Service, which the wait for its Deployment makes",
-    "  superfluous (`pulumi.com/skipAwait`), and the five seconds of `minReadySeconds`.",
+    "  superfluous (`pulumi.com/skipAwait`), and the five seconds that dev's pods had to stay ready for.",
     "- Quota, limits and admission policies stand before the first pod. Without that order `pulumi up` is half a",
     "  second shorter.",
 )

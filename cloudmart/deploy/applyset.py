@@ -87,6 +87,7 @@ def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes
         _require_accepted(kubectl, objects)
     _keep_replicas(kubectl, live, objects)
     members = _apply_sets(kubectl, objects, namespace, recording.stack, lease)
+    _start_with_declared_replicas(kubectl, live, zip(objects, found, strict=True))
     _forget(kubectl, recording.stack, namespace, superseded)
     after = {name: _digest(item, declared[name]) for name, item in _live(kubectl, objects).items()}
     return Applied(
@@ -276,13 +277,36 @@ def _keep_replicas(kubectl: Kubectl, live: Mapping[str, Any], objects: Iterable[
             continue
         held = [entry for entry in found["metadata"]["managedFields"] if entry["manager"] == FIELD_MANAGER]
         if any("f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {}) for entry in held):
-            spec = {"replicas": found["spec"]["replicas"]}
-            kept.append(
-                {key: item[key] for key in ("apiVersion", "kind")} | {"metadata": _identity(item), "spec": spec}
-            )
-    if kept:
+            kept.append((item, found["spec"]["replicas"]))
+    _set_replicas(kubectl, kept)
+
+
+def _start_with_declared_replicas(
+    kubectl: Kubectl, live: Mapping[str, Any], objects: Iterable[tuple[Mapping[str, Any], Manifest]]
+) -> None:
+    """Gives Deployments that have just been made, and have an autoscaler, the replicas that the program declares: it
+    first looks at them after some seconds, and until then there would be one pod."""
+    _set_replicas(
+        kubectl,
+        [
+            (item, manifest.recorded.inputs["spec"]["replicas"])
+            for item, manifest in objects
+            if item["kind"] == "Deployment" and "replicas" not in item["spec"] and _name(item) not in live
+            if "replicas" in manifest.recorded.inputs["spec"]
+        ],
+    )
+
+
+def _set_replicas(kubectl: Kubectl, wanted: Iterable[tuple[Mapping[str, Any], int]]) -> None:
+    """As another manager than that of the rest, which must not hold what is an autoscaler's."""
+    found = [
+        {key: item[key] for key in ("apiVersion", "kind")}
+        | {"metadata": _identity(item), "spec": {"replicas": replicas}}
+        for item, replicas in wanted
+    ]
+    if found:
         manager = f"--field-manager={FIELD_MANAGER}-replicas"
-        text = "\n---\n".join(map(_yaml, kept))
+        text = "\n---\n".join(map(_yaml, found))
         kubectl.run("apply", "--server-side", "--force-conflicts", manager, "-f", "-", stdin=text)
 
 

@@ -241,6 +241,16 @@ def test_up_leaves_the_replica_count_to_the_autoscaler(shop: Shop) -> None:
     assert "removed" not in " ".join(line for line in lines if "user-service" in line)
 
 
+def test_a_new_deployment_starts_with_its_declared_replicas_before_the_autoscaler_has_looked(shop: Shop) -> None:
+    shop.cluster.kubectl("delete", "deployment/product-service", "-n", SPACE)
+    deployed, _ = shop.up()
+    (row,) = [row for row in table.rows(deployed) if row.name == "product-service"]
+    # Its autoscaler would be content with two, and a Deployment without the field has one.
+    assert (row.ready, row.desired, row.scales) == (3, 3, (2, 10))
+    _, lines = shop.up()
+    assert _done(lines, "changed") == set()
+
+
 def test_what_somebody_changed_or_deleted_by_hand_is_put_right(shop: Shop) -> None:
     shop.cluster.kubectl("delete", "service/order-service", "-n", SPACE)
     patch = json.dumps({"data": {"LOG_LEVEL": "by hand"}})
