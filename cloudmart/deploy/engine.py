@@ -39,6 +39,7 @@ _WORDS = {
     "same": "unchanged",
     "import": "imported",
 }
+_AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
 #: What the engine adds to every failure.
 _ECHOES = ("preview failed", "update failed", "destroy failed")
 _SECONDS_TO_ASK_FOR_THE_INSTALLER = 10.0
@@ -142,8 +143,13 @@ class Engine:
         }
         # The Automation API's `up` makes no preview, and rules on the whole stack only speak at its end: too late to
         # stop anything. So the preview comes first.
-        with self._events(progress) as on_event:
-            stack.preview(on_event=on_event, **options)
+        with self._events(progress) as planned:
+            stack.preview(on_event=planned, **options)
+        if planned.leaving_autoscalers:
+            # The engine deletes last: until then one of them would put back its own minimum of replicas, over what its
+            # service declares from now on.
+            with self._events(progress) as on_event:
+                stack.destroy(on_event=on_event, color="never", target=planned.leaving_autoscalers)
         with self._events(progress, advise=False) as on_event:
             result = stack.up(on_event=on_event, **options)
         if refresh:
@@ -194,10 +200,23 @@ class Engine:
         self._write_project()
         return any(summary.name.split("/")[-1] == self.stack for summary in self._workspace().list_stacks())
 
+    def has_namespace(self, name: str) -> bool:
+        """Whether the stack's state has a Kubernetes namespace of that name."""
+        if not self.exists():
+            return False
+        resources = (self._exported().get("deployment") or {}).get("resources", [])
+        return any(
+            found["type"] == "kubernetes:core/v1:Namespace" and found["inputs"]["metadata"]["name"] == name
+            for found in resources
+        )
+
     def state(self) -> Mapping[str, Any]:
         """What the backend keeps of the stack, as ``pulumi stack export`` prints it: secrets stay encrypted."""
         if not self.exists():
             raise UserError(f"stack {self.stack}: the backend knows none; allowed: one that was deployed")
+        return self._exported()
+
+    def _exported(self) -> Mapping[str, Any]:
         try:
             done = self.cli.run(
                 ["stack", "export", "--stack", self.stack, "--non-interactive"],
@@ -277,7 +296,7 @@ class Engine:
         _write(target, given)
 
     @contextlib.contextmanager
-    def _events(self, progress: Progress, *, advise: bool = True) -> Iterator[Callable[[events.EngineEvent], None]]:
+    def _events(self, progress: Progress, *, advise: bool = True) -> Iterator[_Watcher]:
         """Turns the engine's events into lines, and its failure into one error with what mattered of them."""
         watcher = _Watcher(progress, advise)
         try:
@@ -330,8 +349,14 @@ class _Watcher:
         self._advice: set[str] = set()
         self.violations: list[str] = []
         self.errors: list[str] = []
+        #: URNs of those that are to be deleted.
+        self.leaving_autoscalers: list[str] = []
 
     def __call__(self, event: events.EngineEvent) -> None:
+        if (begun := event.resource_pre_event) is not None:
+            metadata = begun.metadata
+            if metadata.op is events.OpType.DELETE and metadata.type == _AUTOSCALER:
+                self.leaving_autoscalers.append(metadata.urn)
         if (done := event.res_outputs_event) is not None and not done.planning:
             metadata = done.metadata
             word = _WORDS.get(str(metadata.op.value))

@@ -87,6 +87,15 @@ def up(stack: str, context: str | None, root: Path, progress: Progress, *, refre
                 f"or one that Pulumi made. Take it away first: `cloudmart down --stack {stack} --delete-data`"
             )
         engine = _engine(cli, settings, target, root, overrides)
+        if not refresh and _is_elsewhere(engine, target.kubectl, settings.namespace.name):
+            if not target.local:
+                raise UserError(
+                    f"namespace {settings.namespace.name}: found none in this cluster, and one in the state of stack "
+                    f"{stack}; allowed: the cluster that the stack was deployed to. If it is that one, or if the stack "
+                    f"has moved here, `cloudmart up --stack {stack} --refresh` makes all of it anew"
+                )
+            progress("the local cluster has been made anew: the stack's state is brought to it first")
+            refresh = True
         progress(f"pulumi {cli.version}: preview with the policy pack, then up")
         engine.up(progress, refresh=refresh)
         environment = engine.environment()
@@ -142,8 +151,18 @@ def claims(kubectl: Kubectl, namespace: str) -> Sequence[str]:
     return [line.rsplit("/", 1)[-1] for line in listed.splitlines()]
 
 
+def _is_there(kubectl: Kubectl, namespace: str) -> bool:
+    return bool(kubectl.run("get", "namespace", namespace, "--ignore-not-found", "-o", "name"))
+
+
+def _is_elsewhere(engine: Engine, kubectl: Kubectl, namespace: str) -> bool:
+    """Whether the stack's state has the shop, and the cluster does not: the engine compares with the state, and would
+    find nothing to do."""
+    return not _is_there(kubectl, namespace) and engine.has_namespace(namespace)
+
+
 def _left(kubectl: Kubectl, namespace: str) -> Sequence[str]:
-    if not kubectl.run("get", "namespace", namespace, "--ignore-not-found", "-o", "name"):
+    if not _is_there(kubectl, namespace):
         return []
     return [f"namespace {namespace}", *(f"claim {name}" for name in claims(kubectl, namespace))]
 

@@ -124,7 +124,7 @@ def test_an_up_that_fails_half_way_says_why_and_the_next_one_finishes_it(shop: S
     assert "HorizontalPodAutoscaler" in str(caught.value)
     assert "Traceback" not in str(caught.value)
     made = shop.held()
-    assert "Deployment user-service" in made
+    assert set(made) > OWN, "half way: the engine begins Deployments and autoscalers at once, in any order"
     assert not [name for name in made if name.startswith("HorizontalPodAutoscaler")]
 
 
@@ -164,6 +164,33 @@ def test_changed_configuration_changes_its_config_map_in_place_and_rolls_that_se
     assert after["ConfigMap order-service-config"] == before["ConfigMap order-service-config"]
     restarted = {name for name in before if name.startswith("Pod ") and name not in after}
     assert all(name.startswith("Pod order-service-") for name in restarted)
+
+
+def test_an_autoscaler_that_leaves_the_catalog_is_gone_before_its_service_gets_other_replicas(shop: Shop) -> None:
+    held: dict[str, Any] = {}
+
+    def fixed(catalog: Any) -> None:
+        held.update(catalog["services"]["payment-service"])
+        del catalog["services"]["payment-service"]["autoscaling"]
+        catalog["services"]["payment-service"]["replicas"] = 2
+
+    patch = json.dumps({"spec": {"minReplicas": 4}})
+    shop.cluster.kubectl("patch", "hpa/payment-service-hpa", "-n", SPACE, "--type=merge", f"--patch={patch}")
+    scaled = ("deployment/payment-service", "-n", SPACE, "--for=jsonpath={.spec.replicas}=4", "--timeout=60s")
+    shop.cluster.kubectl("wait", *scaled)
+    shop.project.catalog(fixed)
+    before = shop.held()
+    with pytest.raises(UserError, match="field conflict"):
+        shop.up("dev")
+    assert shop.held() == before, "the replicas are its own by now: nothing is changed"
+    _, lines = shop.up("dev", refresh=True)
+    done = [line for line in lines if line.startswith(("created ", "updated ", "replaced ", "deleted "))]
+    # Before anything else, as `up` deletes last: it would put back its minimum of three.
+    assert done[0] == "deleted HorizontalPodAutoscaler payment-service-hpa"
+    assert "updated Deployment payment-service" in done
+    (found,) = [one for one in shop.get("deployments", "-n", SPACE) if one["metadata"]["name"] == "payment-service"]
+    assert found["spec"]["replicas"] == 2
+    shop.project.catalog(lambda catalog: catalog["services"].update({"payment-service": held}))
 
 
 def test_an_up_that_is_killed_leaves_a_lock_that_the_next_one_releases(shop: Shop) -> None:

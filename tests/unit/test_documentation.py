@@ -398,22 +398,16 @@ def shown(page: str, mark: str) -> str:
 
 
 class Fresh:
-    """A cluster's answers right after the first `up` without an engine: workloads at their autoscalers' least."""
+    """A cluster's answers right after the first `up`: workloads as they are declared, before an autoscaler has looked."""
 
     path, context, kubeconfig = Path("/tools/bin/kubectl"), None, Path("/shop/.local/cluster/kubeconfig")
 
     def __init__(self, recording: Recording) -> None:
         self.items: list[Any] = []
         found = [resource for resource in recording.resources if resource.is_kubernetes_object]
-        least = {
-            resource.inputs["spec"]["scaleTargetRef"]["name"]: resource.inputs["spec"]["minReplicas"]
-            for resource in found
-            if resource.kind == "HorizontalPodAutoscaler"
-        }
         for resource in found:
             item = {"kind": resource.kind, **copy.deepcopy(dict(resource.inputs))}
             if resource.kind in ("Deployment", "StatefulSet"):
-                item["spec"]["replicas"] = least.get(str(resource.object_name), 1)
                 item["status"] = {"readyReplicas": item["spec"]["replicas"]}
             self.items.append(item)
 
