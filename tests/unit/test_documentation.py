@@ -398,7 +398,7 @@ def shown(page: str, mark: str) -> str:
 
 
 class Fresh:
-    """A cluster's answers right after the first `up`: workloads as they are declared, before an autoscaler has looked."""
+    """A cluster's answers right after the first `up`: workloads as declared, before an autoscaler has looked."""
 
     path, context, kubeconfig = Path("/tools/bin/kubectl"), None, Path("/shop/.local/cluster/kubeconfig")
 
