@@ -6,7 +6,6 @@ What a command needs it imports when it runs: ``--help`` and ``config show`` ans
 from __future__ import annotations
 
 import atexit
-import contextlib
 import gc
 import io
 import signal
@@ -76,12 +75,9 @@ class _TerminatedError(KeyboardInterrupt):
 
 
 def _terminated(*_: object) -> None:
-    import psutil
+    from cloudmart.deploy.processes import interrupt_children
 
-    # A terminal sends Ctrl-C to all of them; the engine, say, ends what it has begun and unlocks its state.
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error):
-            child.send_signal(signal.SIGINT)
+    interrupt_children()
     raise _TerminatedError
 
 

@@ -8,10 +8,13 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import yaml
@@ -19,7 +22,7 @@ from pulumi import automation
 from pulumi.automation import events
 from semver import VersionInfo
 
-from cloudmart.deploy.processes import is_over
+from cloudmart.deploy.processes import interrupt_children, is_over
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import overridden
 from cloudmart.settings import stack_file
@@ -300,7 +303,8 @@ class Engine:
         """Turns the engine's events into lines, and its failure into one error with what mattered of them."""
         watcher = _Watcher(progress, advise)
         try:
-            yield watcher
+            with _interrupted_after():
+                yield watcher
         except automation.ConcurrentUpdateError:
             backend = self.environment().get("PULUMI_BACKEND_URL")
             raise UserError(
@@ -338,6 +342,35 @@ def require_pack_environment(root: Path) -> None:
             f"policy/PulumiPolicy.yaml: runtime.options.virtualenv: found '{virtualenv}', which does not exist; "
             "`make setup` makes it"
         )
+
+
+@contextlib.contextmanager
+def _interrupted_after() -> Iterator[None]:
+    """Lets the engine obey Ctrl-C and SIGTERM, which takes it a while, and this process only when it has ended.
+
+    A terminal sends Ctrl-C to the engine itself; a second one ends it at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[tuple[int, FrameType | None]] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.append((number, frame))
+        if number == signal.SIGTERM:
+            interrupt_children()
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handled = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in handled:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+        if caught:
+            handled[signal.Signals(caught[0][0])](*caught[0])
 
 
 class _Watcher:

@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import hashlib
 import os
+import signal
 import socket
 import uuid
 from pathlib import Path
@@ -48,3 +49,11 @@ def is_over(pid: int, since: float) -> bool:
         return True
     except psutil.Error:
         return False
+
+
+def interrupt_children() -> None:
+    """Sends them SIGINT, as a terminal does to all that run in it: the engine ends what it has begun and unlocks its
+    state."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            child.send_signal(signal.SIGINT)

@@ -193,30 +193,64 @@ def test_an_autoscaler_that_leaves_the_catalog_is_gone_before_its_service_gets_o
     shop.project.catalog(lambda catalog: catalog["services"].update({"payment-service": held}))
 
 
-def test_an_up_that_is_killed_leaves_a_lock_that_the_next_one_releases(shop: Shop) -> None:
-    shop.project.catalog(lambda catalog: catalog["services"]["order-service"]["env"].update(FEATURE_X="off"))
+@contextlib.contextmanager
+def _half_done_up(shop: Shop, value: str) -> Iterator[subprocess.Popen[str]]:
+    """An `up` that sets a variable of order-service, as soon as its ConfigMap is written; killed in the end."""
+    shop.project.catalog(lambda catalog: catalog["services"]["order-service"]["env"].update(FEATURE_X=value))
 
     def half_done() -> bool:
-        assert process.poll() is None, "ended before it could be killed"
+        assert process.poll() is None, "ended before it was half done"
         (found,) = [
             item for item in shop.get("configmaps", "-n", SPACE) if item["metadata"]["name"] == "order-service-config"
         ]
-        return bool(found["data"]["FEATURE_X"] == "off")
+        return bool(found["data"].get("FEATURE_X") == value)
 
+    # Whatever started the tests in the background has Ctrl-C ignored.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);from cloudmart.cli import main; main()"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "cloudmart.cli", "up", "--stack", "dev", "--root", str(shop.project.root)],
+        [sys.executable, "-c", code, "up", "--stack", "dev", "--root", str(shop.project.root)],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
     )
     try:
         assert _within(60, half_done)
+        yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate()
+
+
+def test_an_up_that_is_killed_leaves_a_lock_that_the_next_one_releases(shop: Shop) -> None:
+    with _half_done_up(shop, "off"):
+        pass
     _, lines = shop.up("dev")
     assert "the last run was killed: its lock on stack dev is released" in lines
+    ended = shop.pulumi("preview", "-s", "dev", "--expect-no-changes")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("sent", "send"),
+    [
+        pytest.param(signal.SIGTERM, os.kill, id="SIGTERM to the command, as a CI system does"),
+        pytest.param(signal.SIGINT, os.killpg, id="SIGINT to all, as a terminal does"),
+    ],
+)
+def test_an_up_that_is_told_to_end_lets_the_engine_end_and_unlock_its_state(
+    shop: Shop, sent: signal.Signals, send: Callable[[int, int], None]
+) -> None:
+    with _half_done_up(shop, f"until {sent.name}") as process:
+        send(process.pid, sent)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + sent, said
+    assert "Traceback" not in said, said
+    assert not list((shop.project.root / ".local" / "state" / ".pulumi" / "locks").rglob("*.json"))
+    shop.up("dev")
     ended = shop.pulumi("preview", "-s", "dev", "--expect-no-changes")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
