@@ -404,7 +404,10 @@ class _Watcher:
                 self._advice.add(line)
                 self._progress(line)
         if (said := event.diagnostic_event) is not None and said.severity == "error":
-            text = _resource(said.urn) + _plain(said.message)
+            text = _plain(said.message)
+            if resource := _resource(said.urn):
+                # One problem, one line; what the program itself says is a line for each problem already.
+                text = resource + " ".join(text.split())
             if text.endswith(_NAME_IN_USE):
                 text += f"; a run that was killed left it half made: `{_FORGET_RELEASE}`, and run again"
             # One failure cancels what is under way elsewhere, and the whole update: echoes, not reasons.

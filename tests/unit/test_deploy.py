@@ -184,21 +184,26 @@ def test_a_mandatory_violation_is_all_that_people_see_and_exits_with_one(root: P
 def test_a_failure_tells_the_engines_error_without_its_markup(root: Path) -> None:
     diagnostic = {
         "urn": "urn:pulumi:dev::cloudmart::a:b:C$kubernetes:apps/v1:Deployment::user-service",
-        "message": "<{%fg 1%}>it did not start<{%reset%}>\n\n",
+        "message": "<{%fg 1%}>1 error occurred:\n\t* it did not start<{%reset%}>\n\n",
         "color": "never",
         "severity": "error",
     }
     event = events.EngineEvent.from_json({"sequence": 1, "timestamp": 1, "diagnosticEvent": diagnostic})
     canceled = {**diagnostic, "message": "failed to run remediation: context canceled"}
     last = {**diagnostic, "urn": "urn:pulumi:dev::cloudmart::pulumi:pulumi:Stack::cloudmart-dev"}
-    echoes = [canceled, {**last, "message": "preview failed"}, {**last, "message": "update failed"}]
+    program = {**last, "message": "catalog.yaml:3: one\ncatalog.yaml:5: two\n"}
+    echoes = [canceled, program, {**last, "message": "preview failed"}, {**last, "message": "update failed"}]
     with pytest.raises(UserError) as raised, an_engine(root)._events(lambda _line: None) as on_event:  # noqa: PT012
         on_event(event)
         for number, echo in enumerate(echoes, start=2):
             said = {"sequence": number, "timestamp": 1, "diagnosticEvent": echo}
             on_event(events.EngineEvent.from_json(said))
         raise command_error()
-    assert str(raised.value) == "Deployment user-service: it did not start"
+    assert str(raised.value).splitlines() == [
+        "Deployment user-service: 1 error occurred: * it did not start",
+        "catalog.yaml:3: one",
+        "catalog.yaml:5: two",
+    ]
     assert raised.value.exit_code == 2
 
 
