@@ -94,6 +94,7 @@ def rotate_command(
     """
     from cloudmart.deploy import up
     from cloudmart.secrets import rotation
+    from cloudmart.settings import load
 
     with traceback(debug):
         planned = rotation.plan(stack, root, name)
@@ -111,10 +112,14 @@ def rotate_command(
         return
     with traceback(debug):
         try:
-            up.up(stack, context, root, say)
+            cluster = None if planned.generated else _cluster(load(stack, root), context, root)
+            before = {} if cluster is None else rotation.fetches(planned, cluster)
+            deployed = up.up(stack, context, root, say)
         except UserError:
             say(f"the rotation stands in Pulumi.{stack}.yaml: `cloudmart up --stack {stack}` goes on with it")
             raise
+        if not planned.generated:
+            rotation.wait_until_fetched(planned, deployed.target.kubectl, before)
     say(f"rotated {name}")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.errors import UserError, meant
 from cloudmart.preview.recorder import Recording, record
 from cloudmart.secrets.inventory import Secret, Source, inventory
@@ -14,6 +16,9 @@ from cloudmart.settings import Settings, edit, load, stack_file
 from cloudmart.settings.data import PASSWORD, Store, StoreMode
 
 _ROTATED = (Source.GENERATED, Source.EXTERNAL)
+#: How long the operator may take to fetch a value, in seconds; it does so as soon as the object has changed.
+_FETCH_SECONDS = 30.0
+_EXTERNAL_SECRET = "externalsecrets.external-secrets.io"  # noqa: S105 - a kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +80,63 @@ def _planned(recording: Recording, settings: Settings, name: str) -> Plan:
 def write(planned: Plan, root: Path) -> None:
     """Counts the rotation in ``Pulumi.<stack>.yaml``: the next ``up`` makes the password anew."""
     edit.write(planned.stack, root, [planned.change])
+
+
+def fetches(planned: Plan, kubectl: Kubectl) -> Mapping[str, str | None]:
+    """When External Secrets last fetched each Secret of a rotation, by ``namespace/name``; None for never."""
+    return {place: found.get("refreshTime") for place, found in _statuses(planned, kubectl).items()}
+
+
+def wait_until_fetched(
+    planned: Plan, kubectl: Kubectl, before: Mapping[str, str | None], seconds: float = _FETCH_SECONDS
+) -> None:
+    """Waits until External Secrets has fetched each again since `before`: what :func:`fetches` said before the `up`.
+
+    Raises ``UserError`` naming those that it has not within `seconds`, and what it says of them.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        late = {
+            place: status
+            for place, status in _statuses(planned, kubectl).items()
+            if status.get("refreshTime") in (None, before.get(place)) or not _is_ready(status)
+        }
+        if not late:
+            return
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(1)
+    raise UserError("\n".join(_not_fetched(planned, place, status) for place, status in late.items()))
+
+
+def _statuses(planned: Plan, kubectl: Kubectl) -> dict[str, Mapping[str, Any]]:
+    found = {}
+    for updated in planned.updated:
+        place = updated.partition(" ")[0]
+        space, _, name = place.partition("/")
+        live = kubectl.json("get", _EXTERNAL_SECRET, name, f"--namespace={space}", "--ignore-not-found")
+        found[place] = (live or {}).get("status", {})
+    return found
+
+
+def _ready(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((one for one in status.get("conditions", []) if one["type"] == "Ready"), {})
+
+
+def _is_ready(status: Mapping[str, Any]) -> bool:
+    return _ready(status).get("status") == "True"
+
+
+def _not_fetched(planned: Plan, place: str, status: Mapping[str, Any]) -> str:
+    condition = _ready(status)
+    said = "External Secrets says nothing of it"
+    if condition and not _is_ready(status):
+        said = f"Ready is {condition['status']}: {condition.get('message', 'no message')}"
+    return (
+        f"ExternalSecret {place}: found no new fetch of {planned.name} ({said}); allowed: one, so its readers have "
+        "restarted with the old value. Mend the entry in the vault or the store; once it is fetched, "
+        "`kubectl rollout restart` them"
+    )
 
 
 def _interruption(settings: Settings, name: str, places: list[Secret]) -> str:

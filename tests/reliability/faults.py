@@ -80,8 +80,9 @@ def proxied(shop: Shop, random: Random, *what: str) -> str:
         # Every run of the engine goes by the same context: another one would be another provider.
         arguments = () if shop.context else ("--context", f"kwok-{shop.cluster.name}")
         ended = shop.start(*arguments, environment={"KUBECONFIG": str(kubeconfig)}).wait()
-    # What kubectl makes of an answer of 500 without a Status.
-    said = mend(shop, ended, "said by the proxy", "too many requests", "InternalError", *UNREACHABLE)
+    # What kubectl, and the engine's provider, make of an answer of 500 without a Status.
+    words = ("said by the proxy", "too many requests", "InternalError", "an error on the server")
+    said = mend(shop, ended, *words, *UNREACHABLE)
     return said if proxy.met else "met nothing"
 
 

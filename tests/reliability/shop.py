@@ -469,7 +469,7 @@ def cause(error: str, words: Sequence[str]) -> str:
     first = []
     for line in error.splitlines():
         found = [word for word in words if word.lower() in line.lower()]
-        assert found, f"none of {words} is in: {line}"
+        assert found, f"no cause in: {line} (none of {words})"
         first.append(found[0])
     return first[0]
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
 
 from cloudmart.cli import cli
+from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import SECRET, Generated, Recorded, Recording
 from cloudmart.secrets import report, rotation
@@ -235,3 +237,60 @@ def test_the_search_for_leaks_finds_a_value_in_every_form(written: Any) -> None:
     value = "h2Z9wq0Jk4Lm7Nb5Vc3Xs1Ad8Fg6Pz0Q"
     assert held([value], written(value)) == ["h2Z…"]
     assert held([value], written(value[::-1])) == []
+
+
+class Operator:
+    """kubectl's answers about an ExternalSecret, one look after the other; the last one stays."""
+
+    def __init__(self, *statuses: Mapping[str, Any]) -> None:
+        self.statuses = list(statuses)
+
+    def json(self, *arguments: str) -> Any:
+        assert arguments[1:3] == ("externalsecrets.external-secrets.io", "redis-credentials")
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        return {"status": status}
+
+
+def status(ready: bool, at: str | None, message: str = "fetched") -> Mapping[str, Any]:
+    conditions = [{"type": "Ready", "status": str(ready), "message": message}]
+    return {"conditions": conditions, "refreshTime": at} if at else {"conditions": conditions}
+
+
+@pytest.fixture
+def fetched(whole_project: Project) -> rotation.Plan:
+    whole_project.config(
+        "dev", lambda config: config.update({"cloudmart:secrets": {"external": {"store": {"name": "v"}}}})
+    )
+    return rotation.plan("dev", whole_project.root, "redis-password")
+
+
+def test_a_rotation_in_a_vault_waits_until_the_operator_has_fetched_the_value_again(
+    fetched: rotation.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    old, new = status(True, "2026-01-01T00:00:00Z"), status(True, "2026-01-01T00:00:09Z")
+    operator = Operator(old, old, old, new)
+    before = rotation.fetches(fetched, cast(Kubectl, operator))
+    rotation.wait_until_fetched(fetched, cast(Kubectl, operator), before)
+    assert operator.statuses == [new]
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        pytest.param(
+            status(False, "2026-01-01T00:00:00Z", "no such entry"), "Ready is False: no such entry", id="no such entry"
+        ),
+        pytest.param(status(True, "2026-01-01T00:00:00Z"), "External Secrets says nothing of it", id="no operator"),
+        pytest.param({}, "External Secrets says nothing of it", id="no operator ever"),
+    ],
+)
+def test_a_rotation_that_no_operator_fetches_is_an_error_with_what_it_says(
+    fetched: rotation.Plan, then: Mapping[str, Any], said: str
+) -> None:
+    before = {"cloudmart/redis-credentials": "2026-01-01T00:00:00Z"}
+    with pytest.raises(UserError) as caught:
+        rotation.wait_until_fetched(fetched, cast(Kubectl, Operator(then)), before, seconds=0)
+    assert str(caught.value).startswith(
+        f"ExternalSecret cloudmart/redis-credentials: found no new fetch of redis-password ({said}); allowed: "
+    )
