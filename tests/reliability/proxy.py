@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
     def _pass(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
+        body = self._body()
         fault = self.server.fault()
         if fault in ("429", "500"):
             self._refuse(int(fault))
@@ -145,6 +145,17 @@ class _Handler(BaseHTTPRequestHandler):
             if not part:
                 answer.close()  # or the next request on this connection finds it unread
                 return
+
+    def _body(self) -> bytes | None:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
+        parts = []
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            """Trailers."""
+        return b"".join(parts)
 
     def _refuse(self, code: int) -> None:
         reason = {429: "TooManyRequests", 500: "InternalError"}[code]
