@@ -72,15 +72,29 @@ def test_a_shell_that_is_none_of_these_is_named_with_those_that_are(monkeypatch:
     assert str(result.exception).startswith("SHELL: found 'dash'; allowed: bash, zsh, fish")
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on PATH")
-def test_bash_completes_with_the_script(tmp_path: Path) -> None:
-    script = (
-        'eval "$(cloudmart completion bash)"; COMP_WORDS=(cloudmart config show --stack pr); COMP_CWORD=4; '
-        "_cloudmart_completion cloudmart; echo ${COMPREPLY[@]}"
-    )
+@pytest.mark.parametrize(
+    ("shell", "script"),
+    [
+        (
+            "bash",
+            'eval "$(cloudmart completion bash)"; COMP_WORDS=(cloudmart config show --stack pr); COMP_CWORD=4; '
+            "_cloudmart_completion cloudmart; echo ${COMPREPLY[@]}",
+        ),
+        # It answers with the values alone; a terminal is what shows and inserts them.
+        (
+            "zsh",
+            'compdef() { }; compadd() { print -r -- "${(@P)argv[-1]}" }; eval "$(cloudmart completion zsh)"; '
+            "words=(cloudmart config show --stack pr); CURRENT=5; _cloudmart_completion",
+        ),
+        ("fish", 'cloudmart completion fish | source; complete --do-complete "cloudmart config show --stack pr"'),
+    ],
+)
+def test_a_shell_completes_with_the_script(shell: str, script: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} on PATH")
     program = tmp_path / "cloudmart"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m cloudmart.cli "$@"\n')
     program.chmod(0o755)
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout == "prod\n"
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    done = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "prod\n", done.stderr
