@@ -131,11 +131,9 @@ class Microservice(pulumi.ComponentResource):
                 opts=child,
             )
 
-        # Where the HPA of before has scaled it, the replica count is a field of its own: the provider would stop there.
-        own_count = {"pulumi.com/patchForce": "true"} if settings.autoscaling is None else None
         deployment = Deployment(
             name,
-            metadata=self._metadata(name, own_count),
+            metadata=self._metadata(name),
             spec=DeploymentSpecArgs(
                 replicas=settings.replicas,
                 revision_history_limit=5,

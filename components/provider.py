@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pulumi
 import pulumi_kubernetes as kubernetes
 
 
@@ -12,8 +11,9 @@ def cluster_provider(context: str | None) -> kubernetes.Provider:
         "cluster",
         context=context,
         # Without it the provider takes another address, authority or context for another cluster: it makes every object
-        # again, which are the same ones, and then deletes "the old". A stack has one cluster, whatever leads there.
-        cluster_identifier=f"{pulumi.get_project()}-{pulumi.get_stack()}",
+        # again, which are the same ones, and then deletes "the old". A stack has one cluster, whatever leads there; not
+        # the stack's name, which can be changed.
+        cluster_identifier="of-the-stack",
         # A changed ConfigMap keeps its name; the checksum in the pod template rolls the pods that read it.
         enable_config_map_mutable=True,
         enable_secret_mutable=True,

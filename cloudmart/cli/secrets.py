@@ -112,14 +112,17 @@ def rotate_command(
         return
     with traceback(debug):
         try:
-            cluster = None if planned.generated else _cluster(load(stack, root), context, root)
-            before = {} if cluster is None else rotation.fetches(planned, cluster)
+            before = None
+            if not planned.generated:
+                before = rotation.fetches(planned, up.target_of(load(stack, root), context, root, say).kubectl)
             deployed = up.up(stack, context, root, say)
         except UserError:
             say(f"the rotation stands in Pulumi.{stack}.yaml: `cloudmart up --stack {stack}` goes on with it")
             raise
-        if not planned.generated:
+        if before is not None:
             rotation.wait_until_fetched(planned, deployed.target.kubectl, before)
+        elif not planned.generated:
+            say("whether the value was fetched is not known: this cluster has no External Secrets")
     say(f"rotated {name}")
 
 

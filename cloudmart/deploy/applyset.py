@@ -87,9 +87,10 @@ def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes
         _require_accepted(kubectl, objects)
     _keep_replicas(kubectl, live, objects)
     members = _apply_sets(kubectl, objects, namespace, recording.stack, lease)
-    _start_with_declared_replicas(kubectl, live, zip(objects, found, strict=True))
+    applied = _live(kubectl, objects)
+    _start_with_declared_replicas(kubectl, applied, zip(objects, found, strict=True))
     _forget(kubectl, recording.stack, namespace, superseded)
-    after = {name: _digest(item, declared[name]) for name, item in _live(kubectl, objects).items()}
+    after = {name: _digest(item, declared[name]) for name, item in applied.items()}
     return Applied(
         created=tuple(name for name in after if name not in before),
         changed=tuple(name for name in after if name in before and before[name] != after[name]),
@@ -276,7 +277,7 @@ def _keep_replicas(kubectl: Kubectl, live: Mapping[str, Any], objects: Iterable[
         if item["kind"] != "Deployment" or "replicas" in item["spec"] or found is None:
             continue
         held = [entry for entry in found["metadata"]["managedFields"] if entry["manager"] == FIELD_MANAGER]
-        if any("f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {}) for entry in held):
+        if _held(held):
             kept.append((item, found["spec"]["replicas"]))
     _set_replicas(kubectl, kept)
 
@@ -284,17 +285,23 @@ def _keep_replicas(kubectl: Kubectl, live: Mapping[str, Any], objects: Iterable[
 def _start_with_declared_replicas(
     kubectl: Kubectl, live: Mapping[str, Any], objects: Iterable[tuple[Mapping[str, Any], Manifest]]
 ) -> None:
-    """Gives Deployments that have just been made, and have an autoscaler, the replicas that the program declares: it
+    """Gives Deployments that have an autoscaler, and whose replicas nobody has set yet, those that are declared: it
     first looks at them after some seconds, and until then there would be one pod."""
     _set_replicas(
         kubectl,
         [
             (item, manifest.recorded.inputs["spec"]["replicas"])
             for item, manifest in objects
-            if item["kind"] == "Deployment" and "replicas" not in item["spec"] and _name(item) not in live
+            if item["kind"] == "Deployment" and "replicas" not in item["spec"]
             if "replicas" in manifest.recorded.inputs["spec"]
+            if (there := live.get(_name(item))) is not None and not _held(there["metadata"]["managedFields"])
         ],
     )
+
+
+def _held(managed: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the replicas are a field of any of these managers."""
+    return any("f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {}) for entry in managed)
 
 
 def _set_replicas(kubectl: Kubectl, wanted: Iterable[tuple[Mapping[str, Any], int]]) -> None:

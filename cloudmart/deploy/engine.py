@@ -42,10 +42,13 @@ _WORDS = {
     "same": "unchanged",
     "import": "imported",
 }
+_CONFLICT = "server-side apply field conflict"
 _AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
 #: What the engine adds to every failure.
 _ECHOES = ("preview failed", "update failed", "destroy failed")
 _SECONDS_TO_ASK_FOR_THE_INSTALLER = 10.0
+#: Within so many seconds the engine's word that it was interrupted has arrived here.
+_SECONDS_TO_SAY_SO = 1.5
 #: Operations at a time. The engine's own four a core are soon all taken by Deployments that are waited for.
 _AT_ONCE = 64
 
@@ -127,11 +130,14 @@ class Engine:
     #: Merged over the stack's configuration for this run only, by full key (``cloudmart:cluster``).
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def up(self, progress: Progress, *, refresh: bool = False) -> Mapping[str, Any]:
+    def up(
+        self, progress: Progress, *, delete_autoscaler: Callable[[str, str], None], refresh: bool = False
+    ) -> Mapping[str, Any]:
         """`pulumi up` with the policy pack; the stack's outputs, less what is secret.
 
-        With `refresh` the state is first brought to what is live, so that what somebody has changed is put back, and
-        the declared fields are taken from whoever has set them since.
+        `delete_autoscaler` is called, after the preview and before anything else is changed, with namespace and name of
+        each that is not declared any more. With `refresh` the state is first brought to what is live, so that what
+        somebody has changed is put back, and the declared fields are taken from whoever has set them since.
         """
         self._release_dead(progress)
         stack = self._selected()
@@ -142,24 +148,25 @@ class Engine:
             "policy_pack_configs": [str(config)] if (config := self._policy_config()) else None,
             "color": "never",
             "refresh": refresh,
+            # Or it would look through the provider of before, at the cluster of before.
+            "run_program": refresh or None,
             "parallel": _AT_ONCE,
         }
         # The Automation API's `up` makes no preview, and rules on the whole stack only speak at its end: too late to
         # stop anything. So the preview comes first.
         with self._events(progress) as planned:
             stack.preview(on_event=planned, **options)
-        if planned.leaving_autoscalers:
-            # The engine deletes last: until then one of them would put back its own minimum of replicas, over what its
-            # service declares from now on.
-            with self._events(progress) as on_event:
-                stack.destroy(on_event=on_event, color="never", target=planned.leaving_autoscalers)
+        for namespace, name in planned.leaving_autoscalers:
+            # The engine deletes last: until then it would put back its own minimum of replicas, over what its service
+            # declares from now on. A `destroy` of it alone is refused where something depends on it.
+            delete_autoscaler(namespace, name)
         with self._events(progress, advise=False) as on_event:
             result = stack.up(on_event=on_event, **options)
         if refresh:
             # The state keeps that the provider was allowed to do so; this takes it away again.
             stack.workspace.env_vars = self.environment()
             with self._events(lambda _line: None, advise=False) as on_event:
-                stack.up(on_event=on_event, **options | {"refresh": False})
+                stack.up(on_event=on_event, **options | {"refresh": False, "run_program": None})
         changes = result.summary.resource_changes or {}
         progress(", ".join(f"{count} {_WORDS.get(op, op)}" for op, count in sorted(changes.items())) or "nothing to do")
         return {key: output.value for key, output in result.outputs.items() if not output.secret}
@@ -201,7 +208,11 @@ class Engine:
     def exists(self) -> bool:
         """Whether the backend knows the stack."""
         self._write_project()
-        return any(summary.name.split("/")[-1] == self.stack for summary in self._workspace().list_stacks())
+        try:
+            known = self._workspace().list_stacks()
+        except automation.CommandError as error:
+            raise UserError(f"pulumi stack ls: {_last_error(str(error))}") from None
+        return any(summary.name.split("/")[-1] == self.stack for summary in known)
 
     def has_namespace(self, name: str) -> bool:
         """Whether the stack's state has a Kubernetes namespace of that name."""
@@ -303,7 +314,7 @@ class Engine:
         """Turns the engine's events into lines, and its failure into one error with what mattered of them."""
         watcher = _Watcher(progress, advise)
         try:
-            with _interrupted_after():
+            with _interrupted_after(watcher):
                 yield watcher
         except automation.ConcurrentUpdateError:
             backend = self.environment().get("PULUMI_BACKEND_URL")
@@ -345,21 +356,28 @@ def require_pack_environment(root: Path) -> None:
 
 
 @contextlib.contextmanager
-def _interrupted_after() -> Iterator[None]:
+def _interrupted_after(watcher: _Watcher) -> Iterator[None]:
     """Lets the engine obey Ctrl-C and SIGTERM, which takes it a while, and this process only when it has ended.
 
-    A terminal sends Ctrl-C to the engine itself; a second one ends it at once.
+    A terminal sends Ctrl-C to the engine as well, a CI system may send its signal to this process alone. A second one
+    ends the engine at once, in the middle of what it does: so it is passed on only where the engine does not say that
+    it has had one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     caught: list[tuple[int, FrameType | None]] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append((number, frame))
-        if number == signal.SIGTERM:
+    def pass_on() -> None:
+        if not watcher.cancelling:
             interrupt_children()
 
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.append((number, frame))
+        if len(caught) == 1:
+            waiting.start()
+
+    waiting = threading.Timer(_SECONDS_TO_SAY_SO, pass_on)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     handled = {number: handler for number, handler in before.items() if callable(handler)}
     for number in handled:
@@ -367,6 +385,7 @@ def _interrupted_after() -> Iterator[None]:
     try:
         yield
     finally:
+        waiting.cancel()
         for number, handler in handled.items():
             signal.signal(number, handler)
         if caught:
@@ -382,14 +401,22 @@ class _Watcher:
         self._advice: set[str] = set()
         self.violations: list[str] = []
         self.errors: list[str] = []
-        #: URNs of those that are to be deleted.
-        self.leaving_autoscalers: list[str] = []
+        #: Namespace and name of those that are to be deleted.
+        self.leaving_autoscalers: list[tuple[str, str]] = []
+        #: Whether the engine has said that it ends before it is done.
+        self.cancelling = False
 
     def __call__(self, event: events.EngineEvent) -> None:
         if (begun := event.resource_pre_event) is not None:
             metadata = begun.metadata
-            if metadata.op is events.OpType.DELETE and metadata.type == _AUTOSCALER:
-                self.leaving_autoscalers.append(metadata.urn)
+            if metadata.op is events.OpType.DELETE and metadata.type == _AUTOSCALER and metadata.old is not None:
+                namespace, _, name = metadata.old.id.partition("/")
+                self.leaving_autoscalers.append((namespace, name))
+        if (told := event.stdout_event) is not None and "cancelling" in told.message:
+            self.cancelling = True
+            self._progress(
+                "the engine ends what it has begun; once more, and it ends at once and may leave it half done"
+            )
         if (done := event.res_outputs_event) is not None and not done.planning:
             metadata = done.metadata
             word = _WORDS.get(str(metadata.op.value))
@@ -408,6 +435,8 @@ class _Watcher:
             if resource := _resource(said.urn):
                 # One problem, one line; what the program itself says is a line for each problem already.
                 text = resource + " ".join(text.split())
+            if _CONFLICT in text:
+                text += "; `cloudmart up --refresh` takes these fields back"
             if text.endswith(_NAME_IN_USE):
                 text += f"; a run that was killed left it half made: `{_FORGET_RELEASE}`, and run again"
             # One failure cancels what is under way elsewhere, and the whole update: echoes, not reasons.

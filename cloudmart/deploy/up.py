@@ -58,7 +58,7 @@ def up(stack: str, context: str | None, root: Path, progress: Progress, *, refre
     """
     settings = load(stack, root)
     cli = find_cli(root)
-    target = _target(settings, context, root, progress)
+    target = target_of(settings, context, root, progress)
     overrides = left_out(settings, target, root, cli, progress)
     if context is not None:
         overrides["cloudmart:cluster"] = {"context": context}
@@ -97,7 +97,11 @@ def up(stack: str, context: str | None, root: Path, progress: Progress, *, refre
             progress("the local cluster has been made anew: the stack's state is brought to it first")
             refresh = True
         progress(f"pulumi {cli.version}: preview with the policy pack, then up")
-        engine.up(progress, refresh=refresh)
+
+        def delete_autoscaler(namespace: str, name: str) -> None:
+            target.kubectl.run("delete", "hpa", name, f"--namespace={namespace}", "--ignore-not-found", "--wait=false")
+
+        engine.up(progress, delete_autoscaler=delete_autoscaler, refresh=refresh)
         environment = engine.environment()
         wait_until_available(recording, target.kubectl, progress)
     return Deployed(settings=settings, target=target, recording=recording, environment=environment)
@@ -124,7 +128,7 @@ def down(stack: str, context: str | None, root: Path, progress: Progress, *, del
     """
     settings = load(stack, root)
     cli = find_cli(root)
-    target = _target(settings, context, root, progress)
+    target = target_of(settings, context, root, progress)
     kubectl, namespace = target.kubectl, settings.namespace.name
     if applyset.was_applied(kubectl, namespace) or isinstance(cli, NoCli):
         if isinstance(cli, NoCli):
@@ -170,10 +174,10 @@ def _left(kubectl: Kubectl, namespace: str) -> Sequence[str]:
 def data_at_risk(stack: str, context: str | None, root: Path, progress: Progress) -> Sequence[str]:
     """The claims that `down --delete-data` would delete."""
     settings = load(stack, root)
-    return claims(_target(settings, context, root, progress).kubectl, settings.namespace.name)
+    return claims(target_of(settings, context, root, progress).kubectl, settings.namespace.name)
 
 
-def _target(settings: Settings, context: str | None, root: Path, progress: Progress) -> Target:
+def target_of(settings: Settings, context: str | None, root: Path, progress: Progress) -> Target:
     """The context that was given, else the stack's own, else the local cluster, started if need be."""
     context = context or settings.cluster.context
     if context is not None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudmart.cluster.kubectl import Kubectl
+from cloudmart.cluster.discovery import served_kinds
+from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.errors import UserError, meant
 from cloudmart.preview.recorder import Recording, record
 from cloudmart.secrets.inventory import Secret, Source, inventory
@@ -82,8 +83,12 @@ def write(planned: Plan, root: Path) -> None:
     edit.write(planned.stack, root, [planned.change])
 
 
-def fetches(planned: Plan, kubectl: Kubectl) -> Mapping[str, str | None]:
-    """When External Secrets last fetched each Secret of a rotation, by ``namespace/name``; None for never."""
+def fetches(planned: Plan, kubectl: Kubectl) -> Mapping[str, str | None] | None:
+    """When External Secrets last fetched each Secret of a rotation, by ``namespace/name``; None for never, and None for
+    all where the cluster has no External Secrets."""
+    group = _EXTERNAL_SECRET.partition(".")[2]
+    if f"ExternalSecret.{group}" not in served_kinds(kubectl.run, {group}):
+        return None
     return {place: found.get("refreshTime") for place, found in _statuses(planned, kubectl).items()}
 
 
@@ -96,15 +101,20 @@ def wait_until_fetched(
     """
     deadline = time.monotonic() + seconds
     while True:
-        late = {
-            place: status
-            for place, status in _statuses(planned, kubectl).items()
-            if status.get("refreshTime") in (None, before.get(place)) or not _is_ready(status)
-        }
-        if not late:
-            return
-        if time.monotonic() >= deadline:
-            break
+        try:
+            late = {
+                place: status
+                for place, status in _statuses(planned, kubectl).items()
+                if status.get("refreshTime") in (None, before.get(place)) or not _is_ready(status)
+            }
+        except KubectlError:
+            if time.monotonic() >= deadline:
+                raise
+        else:
+            if not late:
+                return
+            if time.monotonic() >= deadline:
+                break
         time.sleep(1)
     raise UserError("\n".join(_not_fetched(planned, place, status) for place, status in late.items()))
 

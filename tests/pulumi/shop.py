@@ -45,11 +45,11 @@ class Shop:
             for key, chart in settings.charts.items():
                 self.project.config(stack, functools.partial(_take, key=key, chart=chart.name))
 
-    def up(self, stack: str) -> tuple[up.Deployed, list[str]]:
+    def up(self, stack: str, *, refresh: bool = False) -> tuple[up.Deployed, list[str]]:
         """`cloudmart up` in this process; what it said."""
         lines: list[str] = []
         try:
-            deployed = up.up(stack, None, self.project.root, lines.append)
+            deployed = up.up(stack, None, self.project.root, lines.append, refresh=refresh)
         finally:
             self.said += lines
         self.environment = dict(deployed.environment)

@@ -44,7 +44,7 @@ def deploys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def going_to(monkeypatch: pytest.MonkeyPatch, *, local: bool, cli: object) -> None:
-    monkeypatch.setattr(up, "_target", lambda *_: Target(kubectl=Kubectl(path=Path("kubectl")), local=local))
+    monkeypatch.setattr(up, "target_of", lambda *_: Target(kubectl=Kubectl(path=Path("kubectl")), local=local))
     monkeypatch.setattr(up, "find_cli", lambda _root: cli)
 
 

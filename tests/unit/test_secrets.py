@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import time
 from collections.abc import Mapping
@@ -15,7 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from cloudmart.cli import cli
-from cloudmart.cluster.kubectl import Kubectl
+from cloudmart.cluster.kubectl import Kubectl, KubectlError
+from cloudmart.deploy import up
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import SECRET, Generated, Recorded, Recording
 from cloudmart.secrets import report, rotation
@@ -240,15 +242,26 @@ def test_the_search_for_leaks_finds_a_value_in_every_form(written: Any) -> None:
 
 
 class Operator:
-    """kubectl's answers about an ExternalSecret, one look after the other; the last one stays."""
+    """kubectl's answers about an ExternalSecret, one look after the other; the last stays, None is no answer."""
 
-    def __init__(self, *statuses: Mapping[str, Any]) -> None:
+    def __init__(self, *statuses: Mapping[str, Any] | None) -> None:
         self.statuses = list(statuses)
 
     def json(self, *arguments: str) -> Any:
         assert arguments[1:3] == ("externalsecrets.external-secrets.io", "redis-credentials")
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        if status is None:
+            raise KubectlError("the API server gives no answer")
         return {"status": status}
+
+    def run(self, *arguments: str) -> str:
+        assert arguments[:2] == ("get", "--raw")
+        version = "external-secrets.io/v1"
+        if arguments[2] == f"/apis/{version}":
+            return json.dumps(
+                {"resources": [{"kind": "ExternalSecret", "name": "externalsecrets", "namespaced": True}]}
+            )
+        return json.dumps({"versions": [{"groupVersion": version}]})
 
 
 def status(ready: bool, at: str | None, message: str = "fetched") -> Mapping[str, Any]:
@@ -269,8 +282,9 @@ def test_a_rotation_in_a_vault_waits_until_the_operator_has_fetched_the_value_ag
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     old, new = status(True, "2026-01-01T00:00:00Z"), status(True, "2026-01-01T00:00:09Z")
-    operator = Operator(old, old, old, new)
+    operator = Operator(old, old, None, old, new)
     before = rotation.fetches(fetched, cast(Kubectl, operator))
+    assert before is not None
     rotation.wait_until_fetched(fetched, cast(Kubectl, operator), before)
     assert operator.statuses == [new]
 
@@ -294,3 +308,30 @@ def test_a_rotation_that_no_operator_fetches_is_an_error_with_what_it_says(
     assert str(caught.value).startswith(
         f"ExternalSecret cloudmart/redis-credentials: found no new fetch of redis-password ({said}); allowed: "
     )
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_the_command_looks_whether_a_vault_s_value_was_fetched_after_up_where_that_can_be_known(
+    whole_project: Project, fetched: rotation.Plan, served: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = Operator(status(False, "2026-01-01T00:00:00Z", "no such entry"))
+    if not served:
+        monkeypatch.setattr(operator, "run", lambda *_: "{}")
+    target = up.Target(kubectl=cast(Kubectl, operator), local=True)
+    deployed = up.Deployed(
+        settings=load("dev", whole_project.root), target=target, recording=recording(), environment={}
+    )
+    monkeypatch.setattr(up, "target_of", lambda *_: target)
+    monkeypatch.setattr(up, "up", lambda *_: deployed)
+    monkeypatch.setattr(time, "monotonic", itertools.count(0, 20).__next__)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    arguments = ["secrets", "rotate", "redis-password", "--yes", "--root", str(whole_project.root)]
+    ended = CliRunner().invoke(cli, arguments)
+    if served:
+        assert isinstance(ended.exception, UserError)
+        assert "Ready is False: no such entry" in str(ended.exception)
+        assert "rotated redis-password" not in ended.stderr
+    else:
+        assert ended.exit_code == 0, ended.output
+        assert "whether the value was fetched is not known: this cluster has no External Secrets" in ended.stderr
+        assert "rotated redis-password" in ended.stderr
