@@ -14,12 +14,12 @@ from cloudmart.cluster import crds, toolchain
 from cloudmart.cluster.charts import ChartUnreachable, check_chart, check_manifest
 from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.local import LocalCluster
-from cloudmart.deploy import applyset, kinds
+from cloudmart.deploy import applyset, kinds, room
 from cloudmart.deploy.engine import Engine, NoCli, find_cli
 from cloudmart.deploy.lease import Lease
 from cloudmart.deploy.rollout import wait_until_available
 from cloudmart.errors import UserError
-from cloudmart.preview.recorder import Recording, record
+from cloudmart.preview.recorder import Recording, overridden, record
 from cloudmart.settings import Settings, load
 from cloudmart.settings.gateway import ServiceType
 
@@ -63,6 +63,28 @@ def up(stack: str, context: str | None, root: Path, progress: Progress, *, refre
     if context is not None:
         overrides["cloudmart:cluster"] = {"context": context}
     recording = record(stack, root, overrides=overrides)
+    wider = room.until_rolled_out(recording, settings, target.kubectl)
+    if wider:
+        progress("the quota gets smaller: first without that, as old and new pods have to fit in together")
+        more = overridden(overrides, wider)
+        _deploy(cli, settings, target, root, more, record(stack, root, overrides=more), progress, refresh=refresh)
+    recording, environment = _deploy(cli, settings, target, root, overrides, recording, progress, refresh=refresh)
+    return Deployed(settings=settings, target=target, recording=recording, environment=environment)
+
+
+def _deploy(
+    cli: automation.PulumiCommand | NoCli,
+    settings: Settings,
+    target: Target,
+    root: Path,
+    overrides: Mapping[str, Any],
+    recording: Recording,
+    progress: Progress,
+    *,
+    refresh: bool,
+) -> tuple[Recording, Mapping[str, str]]:
+    """Deploys once and waits; what was deployed, and plain Pulumi's environment."""
+    stack = settings.stack
     if isinstance(cli, NoCli):
         progress(
             f"{cli.reason}: applying what the program declares without the engine, "
@@ -79,32 +101,30 @@ def up(stack: str, context: str | None, root: Path, progress: Progress, *, refre
         with applyset.lease(target.kubectl, settings.namespace.name, stack, "up", progress) as lease:
             _apply(recording, settings, target, scopes, lease, progress)
             wait_until_available(recording, target.kubectl, progress)
-        environment: Mapping[str, str] = {}
-    else:
-        if applyset.was_applied(target.kubectl, settings.namespace.name):
+        return recording, {}
+    if applyset.was_applied(target.kubectl, settings.namespace.name):
+        raise UserError(
+            f"namespace {settings.namespace.name}: found one that was made without the Pulumi CLI; allowed: none, "
+            f"or one that Pulumi made. Take it away first: `cloudmart down --stack {stack} --delete-data`"
+        )
+    engine = _engine(cli, settings, target, root, overrides)
+    if not refresh and _is_elsewhere(engine, target.kubectl, settings.namespace.name):
+        if not target.local:
             raise UserError(
-                f"namespace {settings.namespace.name}: found one that was made without the Pulumi CLI; allowed: none, "
-                f"or one that Pulumi made. Take it away first: `cloudmart down --stack {stack} --delete-data`"
+                f"namespace {settings.namespace.name}: found none in this cluster, and one in the state of stack "
+                f"{stack}; allowed: the cluster that the stack was deployed to. If it is that one, or if the stack "
+                f"has moved here, `cloudmart up --stack {stack} --refresh` makes all of it anew"
             )
-        engine = _engine(cli, settings, target, root, overrides)
-        if not refresh and _is_elsewhere(engine, target.kubectl, settings.namespace.name):
-            if not target.local:
-                raise UserError(
-                    f"namespace {settings.namespace.name}: found none in this cluster, and one in the state of stack "
-                    f"{stack}; allowed: the cluster that the stack was deployed to. If it is that one, or if the stack "
-                    f"has moved here, `cloudmart up --stack {stack} --refresh` makes all of it anew"
-                )
-            progress("the local cluster has been made anew: the stack's state is brought to it first")
-            refresh = True
-        progress(f"pulumi {cli.version}: preview with the policy pack, then up")
+        progress("the local cluster has been made anew: the stack's state is brought to it first")
+        refresh = True
+    progress(f"pulumi {cli.version}: preview with the policy pack, then up")
 
-        def delete_autoscaler(namespace: str, name: str) -> None:
-            target.kubectl.run("delete", "hpa", name, f"--namespace={namespace}", "--ignore-not-found", "--wait=false")
+    def delete_autoscaler(namespace: str, name: str) -> None:
+        target.kubectl.run("delete", "hpa", name, f"--namespace={namespace}", "--ignore-not-found", "--wait=false")
 
-        engine.up(progress, delete_autoscaler=delete_autoscaler, refresh=refresh)
-        environment = engine.environment()
-        wait_until_available(recording, target.kubectl, progress)
-    return Deployed(settings=settings, target=target, recording=recording, environment=environment)
+    engine.up(progress, delete_autoscaler=delete_autoscaler, refresh=refresh)
+    wait_until_available(recording, target.kubectl, progress)
+    return recording, engine.environment()
 
 
 def _apply(

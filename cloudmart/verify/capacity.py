@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from cloudmart.verify.amounts import amount, of_pod, shown
+from cloudmart.cluster.amounts import amount, of_pod, shown
 from cloudmart.verify.check import Check, Finding, Stage, Status, count, finding, judged, skipped
 from cloudmart.verify.state import Object, State, conditions, reason
 

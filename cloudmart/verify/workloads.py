@@ -7,9 +7,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from cloudmart.cluster.amounts import amount, shown
 from cloudmart.cluster.live import Reference
 from cloudmart.settings.rules import COST_CENTER
-from cloudmart.verify.amounts import amount, shown
 from cloudmart.verify.check import Check, Finding, Stage, Status, count, finding, judged, skipped
 from cloudmart.verify.state import Object, State, age, conditions, reason, time_of
 

@@ -69,6 +69,27 @@ def test_an_autoscaler_that_leaves_the_catalog_is_gone_before_the_replicas_are_t
     assert gone < min(applied)
 
 
+def test_services_that_ask_for_much_less_are_rolled_out_before_the_quota_shrinks(shop: Shop) -> None:
+    catalog = edits.catalog(Random(1))
+    service = catalog["services"].popitem()[1] | {"needs": [], "replicas": 3}
+    service.pop("autoscaling", None)
+    limits = {"cpu": "600m", "memory": "512Mi"}
+    service["resources"] = {"requests": {"cpu": "600m", "memory": "512Mi"}, "limits": limits}
+    catalog["services"] = {"accounts": service}
+    shop.declare(catalog)
+    shop.up()
+    # Old pods take 1800m; the quota would allow some 300m for four of the new ones.
+    small = {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": limits}
+    catalog["services"]["accounts"] = service | {"resources": small}
+    shop.declare(catalog)
+    ended = shop.up()
+    assert "the quota gets smaller" in ended.said
+    shop.look()
+    ended = shop.up()
+    assert "the quota gets smaller" not in ended.said
+    assert "0 created, 0 changed, 0 removed" in ended.said
+
+
 def test_a_service_that_gets_an_autoscaler_keeps_its_pods(shop: Shop) -> None:
     service = shop.catalog["services"]["accounts"]
     service["replicas"] = 3

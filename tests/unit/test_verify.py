@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from cloudmart.cli import cli
+from cloudmart.cluster.amounts import amount, of_pod
 from cloudmart.cluster.api import Api
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.cluster.live import Reference
@@ -27,7 +28,6 @@ from cloudmart.preview.recorder import record
 from cloudmart.preview.render import manifests
 from cloudmart.settings import load
 from cloudmart.verify import report, run, watch
-from cloudmart.verify.amounts import amount, of_pod
 from cloudmart.verify.check import Check, Report, Stage, Status, finding, judged, plain, skipped
 from cloudmart.verify.costs import Told
 from cloudmart.verify.state import Read, State
