@@ -21,7 +21,7 @@ def access_group() -> None:
     "role",
     epilog=examples(
         "access role --subject group:deployers  # for `up` with the Pulumi CLI",
-        "access role --stack dev --way applyset --out roles.yaml  # for `up` without it",
+        "access role --stack dev --subject serviceaccount:ci/deployer --out roles.yaml",
     ),
 )
 @STACK

@@ -81,7 +81,9 @@ def down_command(
         if delete_data and (claims := up.data_at_risk(stack, context, root, say)):
             what += f" and delete the data in {', '.join(claims)}"
         if not sys.stdin.isatty():
-            raise UserError("down: found no terminal to ask at; allowed: --yes, which says that you mean it")
+            raise UserError(
+                "down: found no terminal to ask at; allowed: --yes (YES=1 of make), which says that you mean it"
+            )
         click.confirm(what + "?", abort=True, err=True)
     with traceback(debug):
         left = up.down(stack, context, root, say, delete_data=delete_data)

@@ -143,14 +143,18 @@ def connected(kubectl: Kubectl) -> Iterator[Api]:
             yield Api(place)
         finally:
             process.terminate()
-            process.communicate()
+            process.wait()
+            if process.stderr is not None:
+                process.stderr.close()
 
 
 def _wait(process: subprocess.Popen[str], place: Path) -> None:
     deadline = time.monotonic() + _SECONDS_TO_START
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            said = process.communicate()[1].strip().splitlines() or [f"exit code {process.returncode}"]
+            said = (process.stderr.read() if process.stderr else "").strip().splitlines() or [
+                f"exit code {process.returncode}"
+            ]
             raise KubectlError(f"kubectl proxy: {said[-1]}")
         with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
             probe.connect(str(place))

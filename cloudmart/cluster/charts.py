@@ -32,7 +32,9 @@ class ChartUnreachable(UserError):  # noqa: N818 (a state of the chart, and the 
     """A chart is not where the settings say, or the place does not answer."""
 
 
-def check_chart(chart: Chart, root: Path, *, key: str, source: str = "chart", timeout: float = _SECONDS) -> None:
+def check_chart(
+    chart: Chart, root: Path, *, key: str, off: str, source: str = "chart", timeout: float = _SECONDS
+) -> None:
     """Raise :class:`ChartUnreachable` unless `chart` can be had, at its version, from where it is said to be.
 
     `root` is what a relative path is relative to. `key` is the configuration key of the layer, such as
@@ -47,7 +49,7 @@ def check_chart(chart: Chart, root: Path, *, key: str, source: str = "chart", ti
     if problem:
         raise ChartUnreachable(
             f"chart {chart}: {problem}; set {key}.{source}.path to a local copy of the chart, {key}.{source}.repo or "
-            f"{key}.{source}.oci to a mirror that has it, or {key}.enabled to false"
+            f"{key}.{source}.oci to a mirror that has it, or {off}"
         )
 
 

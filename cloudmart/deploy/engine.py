@@ -207,7 +207,9 @@ class Engine:
 
     def exists(self) -> bool:
         """Whether the backend knows the stack."""
-        self._write_project()
+        if not (self.project / stack_file(self.stack)).is_file():
+            # Else that of the last `up` stays: with what that left out, plain Pulumi finds no change.
+            self._write_project()
         try:
             known = self._workspace().list_stacks()
         except automation.CommandError as error:
@@ -291,7 +293,12 @@ class Engine:
         try:
             return automation.Stack.create_or_select(self.stack, self._workspace())
         except automation.CommandError as error:
-            raise UserError(f"pulumi stack {self.stack}: {_last_error(str(error))}") from None
+            said = _last_error(str(error))
+            if "incorrect passphrase" in said:
+                said += (
+                    f"; {stack_file(self.stack)} and .local/pulumi/{stack_file(self.stack)} hold the salt of its own"
+                )
+            raise UserError(f"pulumi stack {self.stack}: {said}") from None
 
     def _write_project(self) -> None:
         """`project`: the stack's file with this run's overrides, and with the keys that an earlier run has got."""
@@ -420,6 +427,8 @@ class _Watcher:
         if (done := event.res_outputs_event) is not None and not done.planning:
             metadata = done.metadata
             word = _WORDS.get(str(metadata.op.value))
+            if word == "deleted" and metadata.old is not None and metadata.old.retain_on_delete:
+                word = "kept"
             if word and word != "unchanged" and not metadata.type.startswith(("pulumi:", "cloudmart:")):
                 self._progress(f"{word} {metadata.type.rsplit(':', 1)[-1]} {metadata.urn.rsplit('::', 1)[-1]}")
         if (found := event.policy_event) is not None:

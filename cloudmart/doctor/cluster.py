@@ -107,15 +107,15 @@ class Cluster:
             tasks += [(key, source, place) for source, place in layer.manifests.items()]
 
         def reach(key: str, source: str, what: Chart | str) -> Check:
-            name = f"{key}.{source}"
+            name, off = f"{key}.{source}", f"cloudmart:{Settings.switch(key)}"
             try:
                 if isinstance(what, str):
                     check_manifest(what, self.root, key=f"cloudmart:{name}", timeout=_SECONDS)
                 else:
-                    check_chart(what, self.root, key=f"cloudmart:{key}", source=source, timeout=_SECONDS)
+                    check_chart(what, self.root, key=f"cloudmart:{key}", off=off, source=source, timeout=_SECONDS)
             except ChartUnreachable as error:
                 seen = str(error).partition("; set ")[0]
-                mend = f"set cloudmart:{name} to a copy within reach, or cloudmart:{key}.enabled to false"
+                mend = f"set cloudmart:{name} to a copy within reach, or {off}"
                 if self.asked:
                     return failed(Topic.CHARTS, name, seen, mend)
                 return warned(Topic.CHARTS, name, f"{seen}; `up` leaves the layer out", mend)

@@ -421,7 +421,8 @@ class _Look:
         kind = Kind.CHANGED if keeper in found else Kind.MISSING
         values = []
         for manifest in self._templates():
-            if manifest.recorded.kind != "Secret":
+            holder = Reference("v1", "Secret", keeper.namespace, str(manifest.recorded.object_name))
+            if manifest.recorded.kind != "Secret" or holder not in found:
                 continue
             for place, template in manifest.recorded.secrets.items():
                 if template in self.expected.recording.generated:
@@ -434,6 +435,8 @@ class _Look:
         mend = delete + self._kubectl("create secret generic", keeper.name, keeper) + " " + " ".join(values)
         # What was there may still be had from the objects, but not after an `up`.
         live = "not all of them: the next up would make others, which the data does not know"
+        if not values:
+            live, mend = "not all of them, and no Secret has them either: the next up makes others", self._up()
         yield Finding(kind=kind, object=keeper, declared="every generated value", live=live, mend=mend)
 
     # --- objects that nobody declares ---------------------------------------------------------------------------------

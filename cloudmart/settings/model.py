@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -370,3 +371,14 @@ class Settings(Declaration):
         for step in reversed(layer.split(".")):
             found = {step: found}
         return found
+
+    @staticmethod
+    def switch(layer: str) -> str:
+        """For people, the key and value of a stack's configuration that turn a layer off: ``kubecost.enabled to
+        false``."""
+        here: Any = Settings.without(layer)
+        steps = []
+        while isinstance(here, dict):
+            ((step, here),) = here.items()
+            steps.append(step)
+        return f"{'.'.join(steps)} to {json.dumps(here)}"

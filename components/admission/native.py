@@ -120,8 +120,16 @@ def _by_group(kinds: frozenset[str]) -> dict[tuple[str, str], list[str]]:
     return found
 
 
+#: What the rules look at.
+_JUDGED = (("", "spec"), ("", "data"), ("", "stringData"), (".metadata", "labels"), (".metadata", "annotations"))
+
+
 def _conditions(ruling: Ruling, settings: Settings) -> dict[str, str]:
     conditions = {
+        # Before it changes an object, Pulumi's provider rewrites who holds which of its fields: what is wrong with it
+        # could never be mended if that were refused.
+        "changes": "request.operation == 'CREATE' || "
+        + " || ".join(f"dyn(object{part}).?{field} != dyn(oldObject{part}).?{field}" for part, field in _JUDGED),
         # What is on its way out must be able to go, whatever it looks like.
         "stays": "!has(object.metadata.deletionTimestamp)",
         # Pods come from a template that was judged where somebody wrote it, before the mesh added its sidecar.

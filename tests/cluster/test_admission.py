@@ -156,6 +156,41 @@ def test_other_namespaces_and_those_of_layers_are_left_alone(server: Server, nam
     assert "denied request" in within(namespace)[0]
 
 
+def test_who_holds_which_field_of_a_bad_object_may_be_rewritten_and_nothing_else_of_it(
+    server: Server, namespace: str
+) -> None:
+    cluster = server.cluster
+    bad = {**BAD, "metadata": {**BAD["metadata"], "namespace": namespace}}
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(bad))
+    labels = ("project=cloudmart", "team=platform", "cost-center=CC-2001")
+    cluster.kubectl("label", "namespace", namespace, *labels)
+    another = {**bad, "metadata": {**bad["metadata"], "name": "another"}}
+    _eventually(lambda: "denied request" in "".join(server.said(another)))
+    named = (bad["kind"].lower(), bad["metadata"]["name"], "-n", namespace)
+    # As Pulumi's provider does before every change.
+    patch = json.dumps([{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}])
+    cluster.kubectl("patch", *named, "--type=json", f"--patch={patch}")
+    for change in ({"labels": {"x": "y"}}, {"annotations": {"x": "y"}}):
+        with pytest.raises(UserError, match="denied request"):
+            cluster.kubectl("patch", *named, "--type=merge", f"--patch={json.dumps({'metadata': change})}")
+
+
+def test_a_rollout_goes_on_where_the_pods_of_before_break_a_rule_by_now(server: Server, namespace: str) -> None:
+    cluster = server.cluster
+    old = json.loads(json.dumps(GOOD))
+    old["metadata"]["namespace"] = namespace
+    for labels in (old["metadata"]["labels"], old["spec"]["template"]["metadata"]["labels"]):
+        labels["cost-center"] = "CC-9999"
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(old))
+    ready = ("rollout", "status", "deployment/shop", "-n", namespace, "--timeout=60s")
+    cluster.kubectl(*ready, timeout=70)
+    cluster.kubectl("label", "namespace", namespace, "project=cloudmart", "team=platform", "cost-center=CC-2001")
+    good = {**GOOD, "metadata": {**GOOD["metadata"], "namespace": namespace}}
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(good))
+    # The ReplicaSet of before is scaled down by a controller, and its pods would be refused.
+    cluster.kubectl(*ready, timeout=70)
+
+
 def test_a_good_deployment_runs_and_cannot_be_made_worse(server: Server) -> None:
     cluster = server.cluster
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(GOOD))

@@ -392,6 +392,18 @@ def test_passwords_that_are_not_kept_any_more_are_saved_before_the_next_up(shop:
     assert shop.look().findings == []
 
 
+def test_passwords_that_no_secret_has_any_more_are_told_without_a_command_that_would_save_empty_ones(
+    shop: Shop,
+) -> None:
+    gone = ["cloudmart-dev-generated", *(f"{store}-credentials" for store in ("postgres", "redis", "kafka"))]
+    shop.cluster.kubectl("delete", "secret", *gone, "-n", SPACE)
+    (one,) = [found for found in shop.look().findings if found.object.name == "cloudmart-dev-generated"]
+    assert (one.kind, one.mend) == (Kind.MISSING, _UP)
+    assert "no Secret has them" in (one.live or "")
+    up.up("dev", None, shop.project.root, shop.said.append)
+    assert shop.look().findings == []
+
+
 def test_an_object_that_was_made_anew_in_another_shape_is_told_with_what_it_takes(shop: Shop) -> None:
     live = json.loads(shop.cluster.kubectl("get", "deployment", "user-service", "-n", SPACE, "-o", "json"))
     shop.cluster.kubectl("delete", "deployment", "user-service", "-n", SPACE)

@@ -24,6 +24,11 @@ def chart(*argv: str) -> None:
     from cloudmart.settings.charts import KUBECOST, Source
 
     try:
-        check_chart(replace(KUBECOST, repo=argv[0], source=Source.PATH), Path.cwd(), key="cloudmart:kubecost")
+        check_chart(
+            replace(KUBECOST, repo=argv[0], source=Source.PATH),
+            Path.cwd(),
+            key="cloudmart:kubecost",
+            off="cloudmart:kubecost.enabled to false",
+        )
     except UserError:
         raise

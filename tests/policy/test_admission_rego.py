@@ -133,6 +133,17 @@ def test_the_audit_which_has_no_user_tells_by_the_owner_what_a_controller_made(j
     assert len(judged({"object": owned(controller=True), "userInfo": somebody}, "probes")) == 1
 
 
+def test_who_holds_which_field_of_a_bad_object_may_be_rewritten_and_nothing_else_of_it(judged: Judge) -> None:
+    def updated(**changed: Json) -> list[str]:
+        new = {**BAD, "metadata": {**BAD["metadata"], **changed}}
+        somebody = {"username": "somebody", "groups": ["people"]}
+        return judged({"operation": "UPDATE", "object": new, "oldObject": BAD, "userInfo": somebody}, "probes")
+
+    assert updated(managedFields=[{}]) == []
+    assert len(updated(labels={**BAD["metadata"]["labels"], "x": "y"})) == 1
+    assert len(updated(annotations={"x": "y"})) == 1
+
+
 def test_what_is_on_its_way_out_is_left_alone(judged: Judge) -> None:
     leaving = {**BAD, "metadata": {**BAD["metadata"], "deletionTimestamp": "2026-11-24T00:00:00Z"}}
     assert judged({"object": leaving}, "probes") == []

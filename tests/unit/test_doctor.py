@@ -23,7 +23,7 @@ from cloudmart.doctor import machine, run
 from cloudmart.doctor.check import Check, Topic, passed
 from cloudmart.doctor.cluster import Cluster
 from cloudmart.errors import UserError
-from cloudmart.settings import load
+from cloudmart.settings import Settings, load
 from cloudmart.verify.check import Status
 from tests.conftest import ROOT, Project
 from tests.unit.settings_files import write
@@ -344,3 +344,19 @@ def test_what_does_not_answer_in_time_is_said_and_not_waited_for(
     assert time.monotonic() - started < 30
     local = [(check.name, check.status) for check in found.checks if check.topic is Topic.LOCAL]
     assert local == [("first", Status.PASS), ("the rest", Status.WARN)]
+
+
+@pytest.mark.parametrize("key", [*load("prod", ROOT).layers, *load("prod", ROOT).guests])
+def test_what_a_layer_without_its_chart_is_told_to_set_loads_and_takes_it_off(key: str, whole_project: Project) -> None:
+    path, _, value = Settings.switch(key).partition(" to ")
+    top, *below = path.split(".")
+
+    def set_(config: dict[str, Any]) -> None:
+        part = config.setdefault(f"cloudmart:{top}", {})
+        for step in below[:-1]:
+            part = part.setdefault(step, {})
+        part[below[-1]] = json.loads(value)
+
+    whole_project.config("prod", set_)
+    settings = load("prod", whole_project.root)
+    assert key not in {**settings.layers, **settings.guests}
