@@ -64,7 +64,8 @@ def spaces(cluster: LocalCluster, objects: list[Json]) -> Iterator[None]:
         cluster.kubectl("create", "namespace", name)
     yield
     if made:
-        cluster.kubectl("delete", "namespace", *made, "--wait=false")
+        # One that is still on its way out would meet the next file's shop.
+        cluster.kubectl("delete", "namespace", *made, timeout=120)
 
 
 def test_every_object_of_every_combination_is_created_under_strict_validation(
