@@ -209,7 +209,7 @@ def _merge(
         here = (*path, key)
         merged = isinstance(value, dict) and isinstance(into.get(key), dict)
         if key in into and not merged:
-            _forget(origins, here)
+            _forget(origins, here, into[key])
         if value is None:
             into.pop(key, None)
             origins[here] = origin_of(here)  # for the error, where the key was required
@@ -227,9 +227,13 @@ def _merge(
                     origins[(*here, index)] = origin_of((*here, index))
 
 
-def _forget(origins: dict[Path_, Origin], path: Path_) -> None:
-    for known in [known for known in origins if known[: len(path)] == path]:
-        del origins[known]
+def _forget(origins: dict[Path_, Origin], path: Path_, value: Any) -> None:
+    """Takes away the origins of a value and of all that is in it; to look through all of them would take as long as
+    there are values, for each that a stack replaces."""
+    origins.pop(path, None)
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in items:
+        _forget(origins, (*path, key), below)
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
