@@ -127,6 +127,12 @@ class Deployer:
         table.rows(up.up(STACK, CONTEXT, self.project.root, said.append, refresh=refresh))
         return said
 
+    def up_again_and_down(self) -> None:
+        """All that a deployer does: `up` twice, the second with a look at what is live, and `down`."""
+        self.up()
+        self.up(refresh=True)
+        self.down()
+
     def down(self) -> list[str]:
         """`cloudmart down`; what it says is left."""
         return list(up.down(STACK, CONTEXT, self.project.root, lambda _: None, delete_data=False))

@@ -27,6 +27,11 @@ def amount(text: object) -> Decimal:
     return Decimal(number + (exponent or "")) * _SUFFIXES[suffix or ""]
 
 
+def amounts(texts: Mapping[str, object] | None) -> dict[str, Decimal]:
+    """Each of a quota's amounts; empty for None."""
+    return {item: amount(text) for item, text in (texts or {}).items()}
+
+
 def shown(item: str, value: Decimal) -> str:
     """An amount of a resource for people: cores as ``1.35``, bytes in MiB or GiB."""
     if "memory" in item or "storage" in item:

@@ -131,30 +131,25 @@ def connected(kubectl: Kubectl) -> Iterator[Api]:
     # Not below the project: the path of a socket may have some hundred characters.
     with tempfile.TemporaryDirectory(prefix="cloudmart-") as folder:
         place = Path(folder) / "api"
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [*kubectl.command, "proxy", f"--unix-socket={place}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **kubectl.env},
-        )
-        try:
-            _wait(process, place)
-            yield Api(place)
-        finally:
-            process.terminate()
-            process.wait()
-            if process.stderr is not None:
-                process.stderr.close()
+        ) as process:
+            try:
+                _wait(process, place)
+                yield Api(place)
+            finally:
+                process.terminate()
 
 
 def _wait(process: subprocess.Popen[str], place: Path) -> None:
     deadline = time.monotonic() + _SECONDS_TO_START
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            said = (process.stderr.read() if process.stderr else "").strip().splitlines() or [
-                f"exit code {process.returncode}"
-            ]
+            said = process.communicate()[1].strip().splitlines() or [f"exit code {process.returncode}"]
             raise KubectlError(f"kubectl proxy: {said[-1]}")
         with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
             probe.connect(str(place))

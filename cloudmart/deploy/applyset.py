@@ -276,8 +276,7 @@ def _keep_replicas(kubectl: Kubectl, live: Mapping[str, Any], objects: Iterable[
         found = live.get(_name(item))
         if item["kind"] != "Deployment" or "replicas" in item["spec"] or found is None:
             continue
-        held = [entry for entry in found["metadata"]["managedFields"] if entry["manager"] == FIELD_MANAGER]
-        if _held(held):
+        if _held(entry for entry in found["metadata"]["managedFields"] if entry["manager"] == FIELD_MANAGER):
             kept.append((item, found["spec"]["replicas"]))
     _set_replicas(kubectl, kept)
 

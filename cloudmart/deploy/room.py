@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from cloudmart.cluster.amounts import amount
+from cloudmart.cluster.amounts import amounts
 from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.preview.recorder import Recording
 from cloudmart.settings import Settings
@@ -37,7 +37,7 @@ def until_rolled_out(recording: Recording, settings: Settings, kubectl: Kubectl)
     live = kubectl.json("get", "resourcequota", declared.object_name, f"--namespace={space}", "--ignore-not-found")
     status: Mapping[str, Any] = (live or {}).get("status", {})
     before, used, after = (
-        _amounts(texts) for texts in (status.get("hard"), status.get("used"), declared.inputs["spec"]["hard"])
+        amounts(texts) for texts in (status.get("hard"), status.get("used"), declared.inputs["spec"]["hard"])
     )
     room = settings.namespace.headroom.model_dump(by_alias=True)
     wider = {}
@@ -47,7 +47,3 @@ def until_rolled_out(recording: Recording, settings: Settings, kubectl: Kubectl)
             share = max(before[item] / after[item] for item in tight)
             wider[key] = min(_MOST_PERCENT, math.ceil((100 + room[key]) * share) - 100)
     return {"cloudmart:namespace": {"headroom": wider}} if wider else {}
-
-
-def _amounts(texts: Mapping[str, str] | None) -> dict[str, Decimal]:
-    return {item: amount(text) for item, text in (texts or {}).items()}

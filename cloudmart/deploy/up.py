@@ -223,7 +223,7 @@ def left_out(
             for source, chart in layer.charts.items():
                 if isinstance(cli, NoCli):
                     raise ChartUnreachable(f"chart {chart}: Helm releases need the Pulumi CLI")
-                check_chart(chart, root, key=f"cloudmart:{key}", off=f"cloudmart:{Settings.switch(key)}", source=source)
+                check_chart(chart, root, key=f"cloudmart:{key}", off=Settings.switch(key), source=source)
             for source, place in layer.manifests.items():
                 if source.partition(".")[0] not in given:
                     check_manifest(place, root, key=f"cloudmart:{key}.{source}")

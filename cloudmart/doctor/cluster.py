@@ -107,7 +107,7 @@ class Cluster:
             tasks += [(key, source, place) for source, place in layer.manifests.items()]
 
         def reach(key: str, source: str, what: Chart | str) -> Check:
-            name, off = f"{key}.{source}", f"cloudmart:{Settings.switch(key)}"
+            name, off = f"{key}.{source}", Settings.switch(key)
             try:
                 if isinstance(what, str):
                     check_manifest(what, self.root, key=f"cloudmart:{name}", timeout=_SECONDS)

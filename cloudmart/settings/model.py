@@ -374,11 +374,11 @@ class Settings(Declaration):
 
     @staticmethod
     def switch(layer: str) -> str:
-        """For people, the key and value of a stack's configuration that turn a layer off: ``kubecost.enabled to
-        false``."""
+        """For people, the key and value of a stack's configuration that turn a layer off: ``cloudmart:kubecost.enabled
+        to false``."""
         here: Any = Settings.without(layer)
         steps = []
         while isinstance(here, dict):
             ((step, here),) = here.items()
             steps.append(step)
-        return f"{'.'.join(steps)} to {json.dumps(here)}"
+        return f"cloudmart:{'.'.join(steps)} to {json.dumps(here)}"

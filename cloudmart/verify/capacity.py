@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from cloudmart.cluster.amounts import amount, of_pod, shown
+from cloudmart.cluster.amounts import amount, amounts, of_pod, shown
 from cloudmart.verify.check import Check, Finding, Stage, Status, count, finding, judged, skipped
 from cloudmart.verify.state import Object, State, conditions, reason
 
@@ -33,7 +33,7 @@ def _quotas(state: State) -> Check:
     for _, live in state.present("ResourceQuota"):
         namespace = live["metadata"]["namespace"]
         status = live.get("status") or {}
-        hard, used = _amounts(status.get("hard")), _amounts(status.get("used"))
+        hard, used = amounts(status.get("hard")), amounts(status.get("used"))
         if not hard:
             # The controller counts within seconds of a quota's making.
             findings.append(
@@ -56,10 +56,6 @@ def _quotas(state: State) -> Check:
 def _scarce(item: str) -> bool:
     # Claims are declared one by one, and their quota is exactly what they take.
     return item == "pods" or item.endswith((".cpu", ".memory"))
-
-
-def _amounts(texts: Mapping[str, str] | None) -> dict[str, Decimal]:
-    return {item: amount(text) for item, text in (texts or {}).items()}
 
 
 def _label(live: Object) -> str:

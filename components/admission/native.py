@@ -121,7 +121,7 @@ def _by_group(kinds: frozenset[str]) -> dict[tuple[str, str], list[str]]:
 
 
 #: What the rules look at.
-_JUDGED = (("", "spec"), ("", "data"), ("", "stringData"), (".metadata", "labels"), (".metadata", "annotations"))
+_JUDGED = (("", "spec"), ("", "data"), (".metadata", "labels"), (".metadata", "annotations"))
 
 
 def _conditions(ruling: Ruling, settings: Settings) -> dict[str, str]:

@@ -46,13 +46,7 @@ def test_without_any_one_permission_something_fails(deployer: Deployer) -> None:
         deployer.allow(deployer.permissions, not_=picked[verb])
         try:
             with pytest.raises(UserError, match="forbidden"):
-                _up_again_and_down(deployer)
+                deployer.up_again_and_down()
         finally:
             deployer.allow(deployer.permissions)
             deployer.down()
-
-
-def _up_again_and_down(deployer: Deployer) -> None:
-    deployer.up()
-    deployer.up(refresh=True)
-    deployer.down()

@@ -79,9 +79,7 @@ def test_engine_permission(many: Many, cluster: LocalCluster, engine_home: None)
         deployer.allow(deployer.permissions, not_=permission)
         said = ""
         try:
-            deployer.up()
-            deployer.up(refresh=True)
-            deployer.down()
+            deployer.up_again_and_down()
         except UserError as error:
             said = str(error)
         finally:

@@ -348,7 +348,7 @@ def test_what_does_not_answer_in_time_is_said_and_not_waited_for(
 
 @pytest.mark.parametrize("key", [*load("prod", ROOT).layers, *load("prod", ROOT).guests])
 def test_what_a_layer_without_its_chart_is_told_to_set_loads_and_takes_it_off(key: str, whole_project: Project) -> None:
-    path, _, value = Settings.switch(key).partition(" to ")
+    path, _, value = Settings.switch(key).removeprefix("cloudmart:").partition(" to ")
     top, *below = path.split(".")
 
     def set_(config: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import io
 import json
@@ -450,16 +451,17 @@ def chart(repo: str, source: Source = Source.REPOSITORY, version: str = "3.2.1")
     return Chart(name="kubecost", version=version, repo=repo, source=source)
 
 
+check = functools.partial(check_chart, key="cloudmart:kubecost", off="cloudmart:kubecost.enabled to false")
+
+
 def problem(chart_: Chart, root: Path = ROOT) -> str:
     with pytest.raises(ChartUnreachable) as raised:
-        check_chart(chart_, root, key="cloudmart:kubecost", off="cloudmart:kubecost.enabled to false", timeout=2)
+        check(chart_, root, timeout=2)
     return str(raised.value)
 
 
 def test_a_chart_in_a_repository_is_found(registry: str) -> None:
-    check_chart(
-        chart(f"http://{registry}/charts/"), ROOT, key="cloudmart:kubecost", off="cloudmart:kubecost.enabled to false"
-    )
+    check(chart(f"http://{registry}/charts/"), ROOT)
 
 
 @pytest.mark.parametrize(
@@ -490,12 +492,7 @@ def test_a_chart_in_an_oci_registry_is_found_with_an_anonymous_token(
     registry: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(charts, "_OCI_SCHEME", "http")
-    check_chart(
-        chart(f"oci://{registry}/charts/kubecost", Source.OCI),
-        ROOT,
-        key="cloudmart:kubecost",
-        off="cloudmart:kubecost.enabled to false",
-    )
+    check(chart(f"oci://{registry}/charts/kubecost", Source.OCI), ROOT)
     assert ":3.9.9 answers 404" in problem(chart(f"oci://{registry}/charts/kubecost", Source.OCI, "3.9.9"))
 
 
@@ -503,19 +500,14 @@ def test_a_registry_that_wants_credentials_counts_as_reachable_because_helm_may_
     registry: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(charts, "_OCI_SCHEME", "http")
-    check_chart(
-        chart(f"oci://{registry}/private/kubecost", Source.OCI),
-        ROOT,
-        key="cloudmart:kubecost",
-        off="cloudmart:kubecost.enabled to false",
-    )
+    check(chart(f"oci://{registry}/private/kubecost", Source.OCI), ROOT)
 
 
 @pytest.mark.parametrize("name", ["kubecost", "cost-analyzer"])
 def test_the_test_charts_stand_for_the_versions_that_are_pinned(name: str) -> None:
     pinned = CHARTS[name]
     local = Chart(name=name, version=pinned.version, repo=f"tests/charts/{name}", source=Source.PATH)
-    check_chart(local, ROOT, key="cloudmart:kubecost", off="cloudmart:kubecost.enabled to false")
+    check(local, ROOT)
 
 
 def test_a_local_chart_of_another_name_or_version_or_without_its_subcharts_is_refused(tmp_path: Path) -> None:
@@ -529,9 +521,7 @@ def test_a_local_chart_of_another_name_or_version_or_without_its_subcharts_is_re
     assert "lacks its subchart finops-agent" in problem(chart("kubecost", Source.PATH), tmp_path)
     (folder / "charts").mkdir()
     (folder / "charts" / "finops-agent-1.0.20.tgz").touch()
-    check_chart(
-        chart("kubecost", Source.PATH), tmp_path, key="cloudmart:kubecost", off="cloudmart:kubecost.enabled to false"
-    )
+    check(chart("kubecost", Source.PATH), tmp_path)
 
 
 def test_a_packed_chart_is_read_from_its_archive(tmp_path: Path) -> None:
@@ -541,12 +531,7 @@ def test_a_packed_chart_is_read_from_its_archive(tmp_path: Path) -> None:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    check_chart(
-        chart("kubecost.tgz", Source.PATH),
-        tmp_path,
-        key="cloudmart:kubecost",
-        off="cloudmart:kubecost.enabled to false",
-    )
+    check(chart("kubecost.tgz", Source.PATH), tmp_path)
     assert "is chart kubecost 3.2.1" in problem(chart("kubecost.tgz", Source.PATH, "3.2.2"), tmp_path)
     (tmp_path / "text.tgz").write_text("no archive")
     assert "is not a chart" in problem(chart("text.tgz", Source.PATH), tmp_path)

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from cloudmart.cli import cli
 from cloudmart.cluster.amounts import amount, of_pod
-from cloudmart.cluster.api import Api
+from cloudmart.cluster.api import Api, connected
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.cluster.live import Reference
 from cloudmart.deploy.expected import Expected, Way
@@ -327,3 +327,12 @@ def test_a_time_to_wait_needs_its_unit() -> None:
     ended = CliRunner().invoke(cli, ["verify", "--stack", "dev", "--wait", "5"])
     assert ended.exit_code == 2
     assert "allowed: a number with its unit" in ended.output
+
+
+def test_a_kubectl_that_cannot_connect_is_one_error_with_what_it_says(tmp_path: Path) -> None:
+    program = tmp_path / "kubectl"
+    program.write_text('#!/bin/sh\necho "error: context \\"nowhere\\" does not exist" >&2\nexit 1\n')
+    program.chmod(0o755)
+    said = r'kubectl proxy: error: context "nowhere" does not exist'
+    with pytest.raises(KubectlError, match=said), connected(Kubectl(path=program, context="nowhere")):
+        pytest.fail("connected")

@@ -21,7 +21,7 @@ left_alone if {
 }
 
 looked_at(one) := {
-	"content": [object.get(one, field, null) | some field in ["spec", "data", "stringData"]],
+	"content": [object.get(one, field, null) | some field in ["spec", "data"]],
 	"metadata": [object.get(one.metadata, field, null) | some field in ["labels", "annotations"]],
 }
 
