@@ -152,7 +152,7 @@ def measure(root: Path) -> tuple[Times, Recording]:
         mark()
         recording = recorder.record("dev", root)
         mark()
-        settings = load("dev", root)
+        settings = load("dev", root, recording.config)
         mark()
         schema.validate(recording.resources, settings.cluster.kubernetes_version)
         mark()

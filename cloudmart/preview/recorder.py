@@ -40,6 +40,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -145,7 +146,7 @@ class Recorded:
     def object_name(self) -> str | None:
         return _text(self.metadata.get("name"))
 
-    @property
+    @cached_property
     def is_kubernetes_object(self) -> bool:
         """True for what becomes exactly one object in the cluster: no Helm release, patch, YAML bundle or provider."""
         return (
@@ -167,6 +168,8 @@ class Recording:
     outputs: dict[str, Any]
     generated: dict[str, Generated]
     output_leaks: tuple[PropertyPath, ...] = ()
+    #: What the engine would have passed on, less what is secret: keys with their namespace, structured values as JSON.
+    config: Mapping[str, str] = field(default_factory=dict)
 
 
 def path_text(path: PropertyPath) -> str:
@@ -255,6 +258,7 @@ def _record(stack: str, root: Path, overrides: Mapping[str, Any]) -> Recording:
         outputs=monitor.stack_outputs,
         generated=monitor.generated,
         output_leaks=monitor.output_leaks,
+        config={key: value for key, value in config.items() if key not in secret_keys},
     )
 
 

@@ -91,7 +91,7 @@ def preview(
         if against is not None and against.base is not None:
             base = opened.enter_context(revision.recording(against.base, stack, where))
         recording = record(stack, where)
-        loaded = load_with_origins(stack, where)
+        loaded = load_with_origins(stack, where, recording.config)
         settings, before = loaded.settings, None
         book = book or prices.of_stack(settings.prices, where)
         compare = None
@@ -156,7 +156,7 @@ def _delta(
         before: Settings | None = None
         payer, own = settings, book
         try:
-            payer = before = load(recording.stack, found.root)
+            payer = before = load(recording.stack, found.root, past.config)
             own = prices.of_stack(before.prices, found.root)
         except UserError:
             # Its program ran, on settings of its own; only our reader is too new, or too old, for them.

@@ -103,7 +103,29 @@ def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] |
     """
     _check_name(stack)
     catalog = read(root / CATALOG, CATALOG)
-    config, files = _stack_config(stack, root, engine_config)
+    name = stack_file(stack)
+    path = root / name
+    if not path.is_file() and not engine_config:
+        known = stacks(root)
+        raise UserError(
+            f"{name}: no such file{meant(stack, known)}; stacks that have one: {', '.join(known) or 'none'}"
+        )
+    document = read(path, name) if path.is_file() else Document(name, {}, {})
+    loaded = _loaded(stack, catalog, document, None if engine_config is None else tuple(engine_config.items()))
+    if loaded.settings.admission.enabled:
+        name = policy_config(stack)
+        centers = loaded.settings.cost_centers
+        rules = rulings(read_json(root / name, name), centers, name)
+        return Loaded(loaded.settings.with_rules(rules), loaded.origins)
+    return loaded
+
+
+# The program and the preview that runs it load the same; documents are the same where their bytes are.
+@functools.lru_cache(maxsize=4)
+def _loaded(
+    stack: str, catalog: Document, document: Document, engine_config: tuple[tuple[str, str], ...] | None
+) -> Loaded:
+    config, files = _stack_config(document, None if engine_config is None else dict(engine_config))
     if problems := list(_unknown_services(catalog.data.get("services"), config.get("services"), files)):
         raise UserError("\n".join(problems))
     origins: dict[Path_, Origin] = {}
@@ -117,23 +139,13 @@ def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] |
         raise UserError("\n".join(_first(_explained(error, origins, tree), error.error_count()))) from None
     if problems := list(_cross_checked(settings, origins)):
         raise UserError("\n".join(problems))
-    if settings.admission.enabled:
-        name = policy_config(stack)
-        settings = settings.with_rules(rulings(read_json(root / name, name), settings.cost_centers, name))
     return Loaded(settings, origins)
 
 
 def _stack_config(
-    stack: str, root: Path, engine_config: Mapping[str, str] | None
+    document: Document, engine_config: Mapping[str, str] | None
 ) -> tuple[dict[str, Any], dict[Path_, Origin]]:
-    name = stack_file(stack)
-    path = root / name
-    if not path.is_file() and not engine_config:
-        known = stacks(root)
-        raise UserError(
-            f"{name}: no such file{meant(stack, known)}; stacks that have one: {', '.join(known) or 'none'}"
-        )
-    document = read(path, name) if path.is_file() else Document(name, {}, {})
+    name = document.name
     config: dict[str, Any] = {}
     files: dict[Path_, Origin] = {}
     block = document.data.get("config")

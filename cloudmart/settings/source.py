@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,9 @@ _CONSTRUCTOR = yaml.constructor.SafeConstructor()
 _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Document:
-    """A YAML file: its plain data, and the line (from 1) of every key path in it."""
+    """A YAML file: its plain data, and the line (from 1) of every key path in it. Equal to itself alone."""
 
     name: str
     data: dict[str, Any]
@@ -201,6 +201,17 @@ def _check_events(text: str, name: str) -> None:
             depth -= 1
 
 
+def _key_problem(node: yaml.Node, before: Container[str]) -> str | None:
+    """What is wrong with a key that comes after others."""
+    if not isinstance(node, yaml.ScalarNode):
+        return "found a list or a mapping as a key; allowed: text"
+    if node.tag != "tag:yaml.org,2002:str" or (not node.style and node.value in _Y_AND_N):
+        return f"found a key that YAML does not read as text ({shown(node.value)}); allowed: in quotes"
+    if node.value in before:
+        return f"found the key {shown(node.value)} twice; allowed: once"
+    return None
+
+
 def _plain(node: yaml.Node, path: Path_, name: str, lines: dict[Path_, int]) -> Any:
     line = node.start_mark.line + 1
     lines.setdefault(path, line)
@@ -210,15 +221,8 @@ def _plain(node: yaml.Node, path: Path_, name: str, lines: dict[Path_, int]) -> 
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key_line = key_node.start_mark.line + 1
-            where = f"{name}:{key_line}: {dotted(path) or 'top level'}"
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise UserError(f"{where}: found a list or a mapping as a key; allowed: text")
-            ambiguous = not key_node.style and key_node.value in _Y_AND_N
-            if key_node.tag != "tag:yaml.org,2002:str" or ambiguous:
-                key = shown(key_node.value)
-                raise UserError(f"{where}: found a key that YAML does not read as text ({key}); allowed: in quotes")
-            if key_node.value in result:
-                raise UserError(f"{where}: found the key {shown(key_node.value)} twice; allowed: once")
+            if problem := _key_problem(key_node, result):
+                raise UserError(f"{name}:{key_line}: {dotted(path) or 'top level'}: {problem}")
             lines[(*path, key_node.value)] = key_line
             result[key_node.value] = _plain(value_node, (*path, key_node.value), name, lines)
         return result

@@ -20,6 +20,10 @@ from . import (
     stateful,
 )
 
+# For whoever calls the rules without the engine.
+from ._kubernetes import Plain as Plain
+from ._kubernetes import plain as plain
+
 POLICIES: list[Policy] = [
     policy
     for topic in (

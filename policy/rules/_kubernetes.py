@@ -78,6 +78,10 @@ def kind_of(resource_type: str) -> str | None:
     return match[2] if match and match[1] in _GROUPS.get(match[2], ()) else None
 
 
+class Plain(dict[str, Any]):
+    """Properties that are plain already: whoever has such takes them as they are."""
+
+
 def plain(value: Any) -> Any:
     """`value` as dicts, lists and scalars, with `UNKNOWN` for what preview cannot know."""
     # Nothing here runs as often as this; exact types first, because asking for an abstract one takes ten times as long.
@@ -91,7 +95,7 @@ def plain(value: Any) -> Any:
         }
     if kind is list:
         return [plain(item) for item in value]
-    if kind in _SCALARS:
+    if kind in _SCALARS or kind is Plain:
         return value
     if isinstance(value, Mapping):
         return {key: _entry(value, key) for key in value}

@@ -78,6 +78,18 @@ def _exempt(found: Object, config: Config) -> bool:
     return any(fnmatchcase(found.id, pattern) for pattern in config["exempt"])
 
 
+class KindPolicy(ResourceValidationPolicy):
+    """A rule about single resources of `kinds`; for the engine, as any other that looks for itself."""
+
+    def __init__(self, kinds: frozenset[str], **given: Any) -> None:
+        super().__init__(**given)
+        self._kinds = kinds
+
+    def is_about(self, resource_type: str) -> bool:
+        """Whether it has anything to say of a type such as ``kubernetes:apps/v1:Deployment``."""
+        return kind_of(resource_type) in self._kinds
+
+
 def resource_rule(
     about: About,
     kinds: frozenset[str],
@@ -111,7 +123,7 @@ def resource_rule(
         found = Object.of(kind, args.urn, args.name, args.props)
         return args.props if not _exempt(found, config) and remediate(found, args.props, config) else None
 
-    return ResourceValidationPolicy(validate=validate, remediate=mended if remediate else None, **about.policy(schema))
+    return KindPolicy(kinds, validate=validate, remediate=mended if remediate else None, **about.policy(schema))
 
 
 def options_rule(
@@ -132,7 +144,7 @@ def options_rule(
             if not _exempt(found, config):
                 report(about.message(found, finding), None)
 
-    return ResourceValidationPolicy(validate=validate, **about.policy(schema))
+    return KindPolicy(kinds, validate=validate, **about.policy(schema))
 
 
 def object_rule(
