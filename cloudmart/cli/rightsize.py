@@ -83,7 +83,7 @@ def rightsize_command(
         client, now = allocations(stack, context, url, service, 60, root), datetime.now(UTC)
         used = usage_.from_allocations(client, client.window(window, now), now, namespace, settings.services)
     if vpa is not None:
-        source = f"--vpa {vpa.name}"
+        source = f"--vpa {vpa}"
         # What one types into a pipe, or a file.
         content = sys.stdin.buffer.read() if str(vpa) == "-" else contents(vpa, source, 32 << 20)
         used = rightsize.with_vpa(used, content, source)

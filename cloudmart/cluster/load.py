@@ -132,11 +132,11 @@ def from_settings(settings: Settings) -> Profile:
 
 def read_profile(path: Path) -> Profile:
     """A profile from a YAML file. Raises ``UserError`` naming file, key path, what was found and what is allowed."""
-    document = read(path, path.name)
+    document = read(path, str(path))
     try:
         return Profile.model_validate(document.data)
     except pydantic.ValidationError as error:
-        raise UserError(_explained(error, path.name)) from None
+        raise UserError(_explained(error, str(path))) from None
 
 
 def demand(profile: Profile, name: str, minute: float, seed: int) -> tuple[float, float]:
@@ -283,11 +283,11 @@ def save(timeline: Timeline, path: Path) -> None:
 
 def read_timeline(path: Path) -> Timeline:
     """A timeline that :func:`save` wrote. Raises ``UserError`` naming file, key path and what was found."""
-    data = parse_json(contents(path, path.name, _LARGEST_TIMELINE), path.name)
+    data = parse_json(contents(path, str(path), _LARGEST_TIMELINE), str(path))
     try:
         return Timeline.model_validate(data)
     except pydantic.ValidationError as error:
-        raise UserError(_explained(error, path.name)) from None
+        raise UserError(_explained(error, str(path))) from None
 
 
 def _explained(error: pydantic.ValidationError, name: str) -> str:

@@ -228,20 +228,13 @@ def _restarted(state: State, pods: list[tuple[Reference, Object]]) -> Iterator[F
 
 def _unlabelled(state: State, pods: list[tuple[Reference, Object]]) -> Iterator[Finding]:
     centers = state.expected.settings.cost_centers
-    templates = [
-        (one.reference, one.object["spec"]["template"]["metadata"].get("labels") or {}, _selector(one.object))
-        for one in state.declared(*_KINDS)
-    ]
+    owners = [(one.reference, one.object) for one in state.declared(*_KINDS)]
+    rolling = {reference for reference, live in state.found(*_KINDS) if _is_rolling(live)}
     for reference, pod in pods:
         labels = pod["metadata"].get("labels") or {}
-        wanted: Mapping[str, str] = next(
-            (
-                {key: template[key] for key in COST_LABELS if key in template}
-                for owner, template, selector in templates
-                if owner.namespace == reference.namespace and selector.items() <= labels.items()
-            ),
-            {},
-        )
+        of = next((one for one in owners if _owns(*one, reference, labels)), None)
+        template = (of[1]["spec"]["template"]["metadata"].get("labels") or {}) if of else {}
+        wanted = {key: template[key] for key in COST_LABELS if key in template}
         told = []
         for key in COST_LABELS:
             if key not in labels:
@@ -252,15 +245,25 @@ def _unlabelled(state: State, pods: list[tuple[Reference, Object]]) -> Iterator[
                 told.append(f"label {key} is {labels[key]}, which is no cost center of catalog.yaml")
         if told:
             restart = state.kubectl("delete", "pod", reference.name, namespace=reference.namespace)
-            yield finding(
-                reference.label,
-                f"{', '.join(told)}: its cost is booked wrong",
-                f"{restart}: its workload makes it anew, as declared",
-            )
+            mend = f"{restart}: its workload makes it anew, as declared"
+            if of and of[0] in rolling:  # one of the old version would be made anew
+                argument = f"{of[0].kind.lower()}/{of[0].name}"
+                see = state.kubectl("rollout", "status", argument, "--timeout=30s", namespace=reference.namespace)
+                mend = f"it goes when the rollout is over: {see}"
+            yield finding(reference.label, f"{', '.join(told)}: its cost is booked wrong", mend)
 
 
-def _selector(workload: Mapping[str, Any]) -> Mapping[str, str]:
-    return workload["spec"]["selector"].get("matchLabels") or {}
+def _owns(owner: Reference, workload: Mapping[str, Any], pod: Reference, labels: Mapping[str, str]) -> bool:
+    selector = workload["spec"]["selector"].get("matchLabels") or {}
+    return owner.namespace == pod.namespace and selector.items() <= labels.items()
+
+
+def _is_rolling(live: Object) -> bool:
+    """Whether pods of an older version of it are still to be replaced."""
+    status = live.get("status") or {}
+    there = status.get("currentNumberScheduled", 0) if live["kind"] == "DaemonSet" else status.get("replicas", 0)
+    updated = status.get("updatedNumberScheduled" if live["kind"] == "DaemonSet" else "updatedReplicas", 0)
+    return bool(there > updated or live["metadata"].get("generation", 0) > status.get("observedGeneration", 0))
 
 
 # --- usage ------------------------------------------------------------------------------------------------------------

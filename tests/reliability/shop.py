@@ -90,6 +90,8 @@ class Deploying:
 
     process: BaseProcess
     output: Connection
+    #: Within how many seconds it has to end.
+    patience: float = 240
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -111,10 +113,11 @@ class Deploying:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
 
-    def wait(self, seconds: float = 240) -> Ended:
-        """Until it is over. It may not take longer than `seconds`."""
+    def wait(self, seconds: float | None = None) -> Ended:
+        """Until it is over. It may not take longer than `seconds`, or than its patience."""
         parts: list[bytes] = []
-        deadline = time.monotonic() + seconds
+        most = seconds or self.patience
+        deadline = time.monotonic() + most
         while self.process.is_alive() or self.output.poll():
             if self.output.poll(0.05):
                 if not (part := os.read(self.output.fileno(), 65536)):
@@ -122,7 +125,7 @@ class Deploying:
                 parts.append(part)
             elif time.monotonic() > deadline:
                 os.killpg(self.pid, signal.SIGKILL)
-                raise AssertionError(f"no end after {seconds:.0f} s; it said: {b''.join(parts).decode()[-2000:]}")
+                raise AssertionError(f"no end after {most:.0f} s; it said: {b''.join(parts).decode()[-2000:]}")
         self.process.join()
         self.output.close()
         code = self.process.exitcode
@@ -288,7 +291,8 @@ class Shop:
         )
         process.start()
         theirs.close()
-        return Deploying(process=process, output=ours)
+        # The provider waits ten minutes for a Deployment, also where the API server does not answer any more.
+        return Deploying(process=process, output=ours, patience=900 if self.with_cli else 240)
 
     def up(self, *more: str, environment: Mapping[str, str] | None = None) -> Ended:
         """An undisturbed `up`, which must go through."""

@@ -234,7 +234,7 @@ def test_a_file_that_is_no_answer_is_one_clear_error(text: str, said: str, tmp_p
     file.write_text(text)
     with pytest.raises(UserError) as caught:
         Saved(file)
-    assert str(caught.value).startswith("--allocation answer.json: ")
+    assert str(caught.value).startswith(f"--allocation {file}: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -221,6 +221,17 @@ def test_what_is_broken_is_told_at_its_stage_with_its_mend(
     assert mend in told[0][1]
 
 
+def test_a_pod_of_the_old_version_is_left_to_the_rollout_that_replaces_it() -> None:
+    state = healthy()
+    the(state, "Pod", "user-service-0")["metadata"]["labels"]["cost-center"] = "CC-3001"
+    # A third pod, of the new version, does not get ready.
+    the(state, "Deployment", "user-service")["status"] |= {"replicas": 3, "updatedReplicas": 1}
+    (found,) = [one for check in checks(state) if check.name == "labels on pods" for one in check.findings]
+    assert "cost-center is CC-3001" in found.seen
+    assert "status deployment/user-service" in found.mend
+    assert "delete" not in found.mend
+
+
 def test_a_missing_object_is_told_once() -> None:
     found = [one for check in checks(without(healthy(), "ConfigMap", "user-service-config")) for one in check.findings]
     assert [(one.subject, one.seen) for one in found] == [(f"ConfigMap {SPACE}/user-service-config", "is not there")]

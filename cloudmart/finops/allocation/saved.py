@@ -35,7 +35,7 @@ class Saved:
 
     def __init__(self, file: Path) -> None:
         """Read and check the file. Raises :class:`UserError` naming it and what is wrong with it."""
-        self.where = f"--allocation {file.name}"
+        self.where = f"--allocation {file}"
         body = contents(file, self.where, LARGEST_BODY)
         try:
             fields = Query(window=Window(datetime.min, datetime.max), aggregate=AGGREGATE).fields
