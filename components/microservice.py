@@ -217,12 +217,15 @@ class Microservice(pulumi.ComponentResource):
         )
 
     def _env(self) -> dict[str, str]:
-        """SERVICE_NAME and the plain half of every edge, but for what the service itself takes from a Secret."""
+        """SERVICE_NAME and the plain half of every edge, but for what the service declares itself: that counts before.
+
+        The same name twice would be refused by server-side apply.
+        """
         env = {"SERVICE_NAME": self._name}
         for connection in self._args.connections:
             env |= connection.env
-        # The same name twice would be refused by server-side apply.
-        return {key: value for key, value in env.items() if key not in self._args.settings.secret_env}
+        settings = self._args.settings
+        return {key: value for key, value in env.items() if key not in settings.secret_env.keys() | settings.env.keys()}
 
     def _checksums(self) -> dict[str, pulumi.Input[str]]:
         """Annotations that roll the pods when what they read at start has changed."""
@@ -321,6 +324,7 @@ class Microservice(pulumi.ComponentResource):
             key: (secret.name, secret.key)
             for connection in self._args.connections
             for key, secret in connection.secret_env.items()
+            if key not in self._args.settings.env
         } | {key: (secret.name, secret.key) for key, secret in self._args.settings.secret_env.items()}
         return [
             EnvVarArgs(

@@ -216,14 +216,15 @@ class Engine:
             raise UserError(f"pulumi stack ls: {_last_error(str(error))}") from None
         return any(summary.name.split("/")[-1] == self.stack for summary in known)
 
-    def has_namespace(self, name: str) -> bool:
-        """Whether the stack's state has a Kubernetes namespace of that name."""
+    def namespaces(self) -> frozenset[str]:
+        """The Kubernetes namespaces that the stack's state has."""
         if not self.exists():
-            return False
+            return frozenset()
         resources = (self._exported().get("deployment") or {}).get("resources", [])
-        return any(
-            found["type"] == "kubernetes:core/v1:Namespace" and found["inputs"]["metadata"]["name"] == name
+        return frozenset(
+            found["inputs"]["metadata"]["name"]
             for found in resources
+            if found["type"] == "kubernetes:core/v1:Namespace"
         )
 
     def state(self) -> Mapping[str, Any]:

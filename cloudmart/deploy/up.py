@@ -14,7 +14,7 @@ from cloudmart.cluster import crds, toolchain
 from cloudmart.cluster.charts import ChartUnreachable, check_chart, check_manifest
 from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.local import LocalCluster
-from cloudmart.deploy import applyset, kinds, room
+from cloudmart.deploy import applyset, kinds, ownership, room
 from cloudmart.deploy.engine import Engine, NoCli, find_cli
 from cloudmart.deploy.lease import Lease
 from cloudmart.deploy.rollout import wait_until_available
@@ -108,6 +108,13 @@ def _deploy(
             f"or one that Pulumi made. Take it away first: `cloudmart down --stack {stack} --delete-data`"
         )
     engine = _engine(cli, settings, target, root, overrides)
+    ownership.refuse_foreign(
+        target.kubectl,
+        ownership.namespaces(recording),
+        project=settings.project,
+        stack=stack,
+        known=engine.namespaces,
+    )
     if not refresh and _is_elsewhere(engine, target.kubectl, settings.namespace.name):
         if not target.local:
             raise UserError(
@@ -144,7 +151,8 @@ def _apply(
 def down(stack: str, context: str | None, root: Path, progress: Progress, *, delete_data: bool) -> Sequence[str]:
     """Takes a stack away; names what is left, because it is retained.
 
-    Raises ``UserError`` when a resource is protected (nothing is deleted then).
+    Raises ``UserError`` when a resource is protected, and for data in a namespace that is not the shop's (nothing is
+    deleted then).
     """
     settings = load(stack, root)
     cli = find_cli(root)
@@ -160,6 +168,8 @@ def down(stack: str, context: str | None, root: Path, progress: Progress, *, del
     else:
         overrides = {"cloudmart:cluster": {"context": context}} if context is not None else {}
         engine = _engine(cli, settings, target, root, overrides)
+        if delete_data:
+            ownership.refuse_foreign(kubectl, [namespace], project=settings.project, stack=stack)
         if not engine.exists():
             progress(f"stack {stack}: the backend knows none; nothing to destroy")
         else:
@@ -182,7 +192,7 @@ def _is_there(kubectl: Kubectl, namespace: str) -> bool:
 def _is_elsewhere(engine: Engine, kubectl: Kubectl, namespace: str) -> bool:
     """Whether the stack's state has the shop, and the cluster does not: the engine compares with the state, and would
     find nothing to do."""
-    return not _is_there(kubectl, namespace) and engine.has_namespace(namespace)
+    return not _is_there(kubectl, namespace) and namespace in engine.namespaces()
 
 
 def _left(kubectl: Kubectl, namespace: str) -> Sequence[str]:

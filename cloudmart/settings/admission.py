@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, Strict
 
-from cloudmart.settings.base import DnsLabel
+from cloudmart.settings.base import OwnNamespace
 from cloudmart.settings.charts import GATEKEEPER, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, workload
 
@@ -28,7 +28,7 @@ class AdmissionSettings(Layer):
     What says how Gatekeeper is installed does nothing with engine ``native``.
     """
 
-    namespace: DnsLabel = "gatekeeper-system"
+    namespace: OwnNamespace = "gatekeeper-system"
     #: What enforces the rules.
     engine: AdmissionEngine = AdmissionEngine.NATIVE
     chart: ChartSource = ChartSource()

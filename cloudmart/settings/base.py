@@ -68,8 +68,21 @@ _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
 #: RFC 1123 label, as names of namespaces must be.
 DnsLabel = Annotated[str, Strict(), Field(pattern=_DNS_LABEL, max_length=63)]
+
+
+def _not_the_clusters(value: str) -> str:
+    if value == "default" or value.startswith("kube-"):
+        raise ValueError(f"{value!r}, which is the cluster's own; allowed: a namespace for this alone")
+    return value
+
+
+#: A namespace that the stack makes, labels and closes.
+OwnNamespace = Annotated[
+    DnsLabel, AfterValidator(_not_the_clusters), Field(json_schema_extra={"not": {"pattern": "^(default$|kube-)"}})
+]
 #: RFC 1035 label, as names of Services must be; short enough for what is appended to it.
-ServiceName = Annotated[str, Strict(), Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
+SERVICE_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+ServiceName = Annotated[str, Strict(), Field(pattern=SERVICE_NAME, max_length=40)]
 #: Prefix of names, and part of label values beside a service's name: 40 + 1 + 22 is what a label value may have.
 ProjectName = Annotated[str, Strict(), Field(pattern=_DNS_LABEL, max_length=22)]
 #: A value that a Kubernetes label may have.
@@ -184,11 +197,16 @@ class Resources(Model):
         return self
 
 
+#: As the container runtimes read it: a host with its port, and a path; a tag is no part of it.
+_PART = r"[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*"
+_REPOSITORY = rf"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{{1,5}})?/)?{_PART}(/{_PART})*$"
+
+
 class Image(Model):
     """A container image. `digest`, where given, wins over `tag`: it cannot be moved."""
 
     #: Registry and path.
-    repository: Annotated[str, Strict(), Field(pattern=r"^[a-z0-9]([a-z0-9._/:-]*[a-z0-9])?$", max_length=255)]
+    repository: Annotated[str, Strict(), Field(pattern=_REPOSITORY, max_length=255)]
     #: One version; not `latest`.
     tag: Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)] | None = None
     #: `sha256:…`, which wins over the tag.

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import DnsLabel, Flag, FrozenMapping, HostName, Model, Positive, Seconds
+from cloudmart.settings.base import DnsLabel, Flag, FrozenMapping, HostName, Model, OwnNamespace, Positive, Seconds
 from cloudmart.settings.charts import KONG, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, workload
 from cloudmart.settings.service import Criticality
@@ -98,7 +98,7 @@ class GatewayCrds(Model):
 class GatewaySettings(Layer):
     """Lets the declared routes in from outside the cluster, and nothing else."""
 
-    namespace: DnsLabel = "gateway"
+    namespace: OwnNamespace = "gateway"
     chart: ChartSource = ChartSource()
     controller: Workload = workload(requests=("100m", "128Mi"), limits=("400m", "256Mi"))
     #: A fixed number of pods: rate limits are counted by each for itself, and would grow with the load otherwise.

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import Cidr, DnsLabel, Flag, Model, Resources
+from cloudmart.settings.base import Cidr, DnsLabel, Flag, Model, OwnNamespace, Resources
 from cloudmart.settings.charts import ARGO_CD, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, amounts, workload
 
@@ -99,7 +99,7 @@ class Notifications(Model):
 class GitOpsSettings(Layer):
     """Argo CD, which holds the cluster against the rendered manifests in Git."""
 
-    namespace: DnsLabel = "argocd"
+    namespace: OwnNamespace = "argocd"
     chart: ChartSource = ChartSource()
     #: Required where the layer is on.
     repository: Repository | None = None

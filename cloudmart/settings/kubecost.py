@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import DnsLabel, Flag, LabelValue, Model, Resources, VolumeSize
+from cloudmart.settings.base import DnsLabel, Flag, LabelValue, Model, OwnNamespace, Resources, VolumeSize
 from cloudmart.settings.charts import CHARTS, COST_ANALYZER, KUBECOST, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, amounts
 from cloudmart.settings.quantities import Bytes
@@ -120,7 +120,7 @@ class KubecostSettings(Layer):
     """The Kubecost layer of a stack."""
 
     enabled: Flag = True
-    namespace: DnsLabel = "kubecost"
+    namespace: OwnNamespace = "kubecost"
     chart: KubecostChart = KubecostChart()
     #: Names the cluster in every allocation, and must differ between clusters that share a bucket; project and stack
     #: where it is left out.

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, Strict
 
-from cloudmart.settings.base import Amounts, DnsLabel, Flag, LabelValue, Model, Positive, Resources
+from cloudmart.settings.base import Amounts, Flag, LabelValue, Model, OwnNamespace, Positive, Resources
 from cloudmart.settings.charts import Chart, ChartSource
 from cloudmart.settings.quantities import Bytes, Cpu
 
@@ -35,7 +35,7 @@ class Layer(Model):
     #: Whether the layer is there.
     enabled: Flag = False
     #: The layer's own namespace.
-    namespace: DnsLabel
+    namespace: OwnNamespace
     #: Who pays for the layer; the shop's cost center where it is left out.
     cost_center: LabelValue | None = None
     #: Who runs the layer; the shop's team where it is left out.

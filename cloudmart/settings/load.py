@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from cloudmart.errors import UserError, meant
+from cloudmart.settings.base import SERVICE_NAME
 from cloudmart.settings.data import StoreMode
 from cloudmart.settings.model import Declaration, Settings
 from cloudmart.settings.prices import WHOLE_STACK
@@ -32,6 +33,10 @@ PREFIX = "cloudmart:"
 SECRET_KEYS = frozenset({"postgresPassword", "redisPassword", "kafkaPassword"})
 
 
+#: What Pulumi itself keeps in a stack's file.
+STACK_KEYS = ("config", "environment", "secretsprovider", "encryptedkey", "encryptionsalt")
+
+_PROJECT = "Pulumi.yaml"
 _MOST_PROBLEMS = 50
 
 #: Services of a store are named after it and one of these.
@@ -111,6 +116,7 @@ def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] |
             f"{name}: no such file{meant(stack, known)}; stacks that have one: {', '.join(known) or 'none'}"
         )
     document = read(path, name) if path.is_file() else Document(name, {}, {})
+    _check_project(root)
     loaded = _loaded(stack, catalog, document, None if engine_config is None else tuple(engine_config.items()))
     if loaded.settings.admission.enabled:
         name = policy_config(stack)
@@ -118,6 +124,17 @@ def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] |
         rules = rulings(read_json(root / name, name), centers, name)
         return Loaded(loaded.settings.with_rules(rules), loaded.origins)
     return loaded
+
+
+def _check_project(root: Path) -> None:
+    """What every stack has stands in the catalog: a second place for it would be a second answer."""
+    path = root / _PROJECT
+    document = read(path, _PROJECT) if path.is_file() else Document(_PROJECT, {}, {})
+    config = document.data.get("config")
+    for key in config if isinstance(config, dict) else ():
+        if key.startswith(PREFIX):
+            where = f"{_PROJECT}:{document.lines[('config', key)]}: {dotted(('config', key))}"
+            raise UserError(f"{where}: found a setting; allowed: in {CATALOG}, or in a stack's file")
 
 
 # The program and the preview that runs it load the same; documents are the same where their bytes are.
@@ -148,14 +165,22 @@ def _stack_config(
     name = document.name
     config: dict[str, Any] = {}
     files: dict[Path_, Origin] = {}
+    for key in document.data:
+        if key not in STACK_KEYS:
+            where = f"{name}:{document.lines[(key,)]}: {dotted((key,))}"
+            raise UserError(f"{where}: found an unknown key{meant(key, STACK_KEYS)}; allowed: {', '.join(STACK_KEYS)}")
     block = document.data.get("config")
     if block is not None and not isinstance(block, dict):
         raise UserError(f"{name}:{document.lines[('config',)]}: config: found {shown(block)}; allowed: a mapping")
     for key, value in (block or {}).items():
-        if not key.startswith(PREFIX):
-            continue  # another provider's own configuration
-        top = key[len(PREFIX) :]
         where = f"{name}:{document.lines[('config', key)]}: {dotted(('config', key))}"
+        namespace, colon, top = key.partition(":")
+        if not colon:
+            raise UserError(f"{where}: found a key without a namespace; allowed: {PREFIX}{key}, or another provider's")
+        if namespace + colon != PREFIX:
+            if hint := meant(namespace, [PREFIX[:-1]]):
+                raise UserError(f"{where}: found the namespace {shown(namespace)}{hint}; allowed: {PREFIX}{top}")
+            continue  # another provider's own configuration
         is_secret = isinstance(value, dict) and value.keys() == {"secure"}
         if top in SECRET_KEYS:
             if not is_secret:
@@ -264,12 +289,15 @@ def _unknown_services(known: Any, changed: Any, files: Mapping[Path_, Origin]) -
     if not isinstance(known, dict) or not isinstance(changed, dict):
         return
     # Nobody has checked the names yet: what cannot be printed would break the line.
-    names = [name for name in known if name.isprintable()]
+    bad = [name for name in known if not re.fullmatch(SERVICE_NAME, name)]
+    names = [name for name in known if name not in bad]
     for name, part in changed.items():
         if name not in known and isinstance(part, dict) and "description" not in part:
             where = _where(("services", name), files, "Pulumi config")
             allowed = ", ".join([*names, "or a whole new one"])
-            yield f"{where}: found an unknown service{meant(name, names)}; allowed: {allowed}"
+            # Those that cannot be names may be the ones that were meant.
+            known_badly = f" ({CATALOG} has {', '.join(map(shown, bad))}, which cannot be a name)" if bad else ""
+            yield f"{where}: found an unknown service{meant(name, names)}{known_badly}; allowed: {allowed}"
 
 
 def _first(lines: Iterable[str], count: int) -> Iterable[str]:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import ClassVar
 
-from cloudmart.settings.base import DnsLabel, HostName, Positive, Resources
+from cloudmart.settings.base import HostName, OwnNamespace, Positive, Resources
 from cloudmart.settings.charts import ISTIO_BASE, ISTIO_CNI, ISTIOD, ZTUNNEL, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, amounts, workload
 
@@ -45,7 +45,7 @@ class MeshPlatform(StrEnum):
 class MeshSettings(Layer):
     """Istio in sidecar or ambient mode."""
 
-    namespace: DnsLabel = "istio-system"
+    namespace: OwnNamespace = "istio-system"
     #: Where the proxies are.
     mode: MeshMode = MeshMode.SIDECAR
     #: What the cluster is made of, where that is one of these.

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import DnsLabel, Flag, HostName, Model, Port, Resources, VolumeSize
+from cloudmart.settings.base import DnsLabel, Flag, HostName, Model, OwnNamespace, Port, Resources, VolumeSize
 from cloudmart.settings.charts import KUBE_PROMETHEUS_STACK, METRICS_SERVER, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, amounts, workload
 from cloudmart.settings.quantities import Bytes
@@ -77,7 +77,7 @@ class Objectives(Model):
 class MonitoringSettings(Layer):
     """kube-prometheus-stack, metrics-server, and the monitors, rules and dashboards that the catalog asks for."""
 
-    namespace: DnsLabel = "monitoring"
+    namespace: OwnNamespace = "monitoring"
     stack: ChartSource = ChartSource()
     #: The usage that HPAs and `kubectl top` read.
     metrics_server: MetricsServerSettings = MetricsServerSettings()

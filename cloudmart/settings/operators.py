@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from pydantic import model_validator
 
-from cloudmart.settings.base import Cidr, DnsLabel, Model
+from cloudmart.settings.base import Cidr, Model, OwnNamespace
 from cloudmart.settings.charts import CLOUDNATIVE_PG, STRIMZI, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, workload
 
@@ -23,7 +23,7 @@ class _Operator(Layer):
 class CloudNativePgSettings(_Operator):
     """CloudNativePG: on where PostgreSQL is in mode `operator`."""
 
-    namespace: DnsLabel = "cnpg-system"
+    namespace: OwnNamespace = "cnpg-system"
     chart: ChartSource = ChartSource()
     #: Two, of which one leads: without it nothing fails over.
     operator: Workload = workload(requests=("100m", "128Mi"), limits=("400m", "256Mi"), replicas=2)
@@ -40,7 +40,7 @@ class CloudNativePgSettings(_Operator):
 class StrimziSettings(_Operator):
     """Strimzi: on where Kafka is in mode `operator`."""
 
-    namespace: DnsLabel = "strimzi-system"
+    namespace: OwnNamespace = "strimzi-system"
     chart: ChartSource = ChartSource()
     operator: Workload = workload(requests=("200m", "384Mi"), limits=("800m", "512Mi"))
 

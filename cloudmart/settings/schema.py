@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Literal
 
-from cloudmart.settings.load import PREFIX, SECRET_KEYS
+from cloudmart.settings.load import PREFIX, SECRET_KEYS, STACK_KEYS
 from cloudmart.settings.model import Declaration
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -35,10 +35,12 @@ def json_schema(document: Document) -> dict[str, Any]:
                 "type": "object",
                 "properties": properties | {f"{PREFIX}{name}": secret for name in sorted(SECRET_KEYS)},
                 # Other providers' configuration is theirs to check; an unknown key of ours is a mistake.
-                "patternProperties": {f"^(?!{PREFIX})": {}},
+                "patternProperties": {f"^(?!{PREFIX})[^:]+:": {}},
                 "additionalProperties": False,
-            }
+            },
+            **{key: {} for key in STACK_KEYS[1:]},
         },
+        "additionalProperties": False,
     }
 
 

@@ -19,6 +19,7 @@ from cloudmart.settings.base import (
     Image,
     LabelValue,
     Model,
+    OwnNamespace,
     Percent,
     Port,
     Positive,
@@ -305,7 +306,7 @@ class Service(Model):
     topics: ServiceTopics = ServiceTopics()
     #: What the gateway lets in; a service without routes is not reachable from outside.
     routes: Annotated[tuple[Route, ...], Field(max_length=16)] = ()
-    #: Environment variables, in plain.
+    #: Environment variables, in plain. They count before those that follow from an edge.
     env: FrozenMapping[EnvName, Annotated[str, Strict()]] = Field(default={}, validate_default=True)
     #: Environment variables from Secrets that exist apart from the program.
     secret_env: FrozenMapping[EnvName, SecretKey] = Field(default={}, validate_default=True)
@@ -410,7 +411,7 @@ class NamespaceSettings(Model):
     """The namespace of the shop, its owner, and who pays by default."""
 
     #: The namespace.
-    name: DnsLabel
+    name: OwnNamespace
     #: Who runs what says nothing else: the label `team`.
     team: LabelValue
     #: Who pays for what says nothing else: the label `cost-center`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from cloudmart.settings.base import Amounts, DnsLabel
+from cloudmart.settings.base import Amounts, OwnNamespace
 from cloudmart.settings.charts import VERTICAL_POD_AUTOSCALER, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, amounts, workload
 
@@ -13,7 +13,7 @@ from cloudmart.settings.layer import Layer, Workload, amounts, workload
 class VerticalAutoscalingSettings(Layer):
     """The recommender, and a VPA in recommend mode for each workload."""
 
-    namespace: DnsLabel = "vertical-pod-autoscaler"
+    namespace: OwnNamespace = "vertical-pod-autoscaler"
     chart: ChartSource = ChartSource()
     #: One is enough: while it is away, the last recommendations stand, and its memory is in checkpoints.
     recommender: Workload = workload(requests=("50m", "256Mi"), limits=("200m", "512Mi"))

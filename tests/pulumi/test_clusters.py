@@ -9,7 +9,7 @@ import pytest
 
 from cloudmart.deploy import up
 from cloudmart.errors import UserError
-from tests.pulumi.shop import SPACE, Shop
+from tests.pulumi.shop import OWN, SPACE, Shop
 
 
 def test_another_address_of_the_same_cluster_replaces_nothing(shop: Shop) -> None:
@@ -45,3 +45,15 @@ def test_a_cluster_that_has_lost_the_shop_stops_an_up_by_context_before_anything
     with pytest.raises(UserError, match=f"namespace {SPACE}: found none in this cluster.* --refresh"):
         up.up("dev", shop.cluster.kubectl("config", "current-context").strip(), shop.project.root, shop.said.append)
     assert SPACE not in shop.names("namespaces")
+
+
+def test_a_namespace_that_something_else_made_is_neither_taken_over_nor_deleted(shop: Shop) -> None:
+    shop.cluster.kubectl("create", "namespace", "theirs")
+    shop.project.config("dev", lambda config: config.setdefault("cloudmart:namespace", {}).update(name="theirs"))
+    with pytest.raises(UserError, match="namespace theirs: found one that something else made; allowed: none"):
+        shop.up("dev")
+    with pytest.raises(UserError, match="namespace theirs: found one that something else made; allowed: none"):
+        shop.down("dev", delete_data=True)
+    (theirs,) = [one for one in shop.get("namespaces") if one["metadata"]["name"] == "theirs"]
+    assert theirs["metadata"]["labels"] == {"kubernetes.io/metadata.name": "theirs"}
+    assert set(shop.held("theirs")) <= OWN

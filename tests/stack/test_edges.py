@@ -258,3 +258,13 @@ def test_without_an_authorization_policy_its_edge_is_closed_and_with_a_wider_one
             assert mesh_off_by(wider)["open"], f"source {number} of {name} is everybody"
             changed += 1
     assert changed >= len([e for e in shop.settings.edges if e.target in shop.pods and shop.is_meshed(e.caller)])
+
+
+def test_a_variable_that_a_service_declares_itself_counts_before_that_of_its_edge() -> None:
+    own = {"DB_HOST": "elsewhere", "SERVICE_NAME": "users", "DB_PASSWORD": "asked-for-at-start"}
+    recording = record("dev", ROOT, overrides={"cloudmart:services": {"user-service": {"env": own}}})
+    inputs = {(one.kind, one.object_name): one.inputs for one in recording.resources}
+    (container,) = inputs["Deployment", "user-service"]["spec"]["template"]["spec"]["containers"]
+    assert not {one["name"] for one in container["env"]} & own.keys()
+    assert {"DB_PORT", "DB_USER"} <= {one["name"] for one in container["env"]}
+    assert inputs["ConfigMap", container["envFrom"][0]["configMapRef"]["name"]]["data"].items() >= own.items()

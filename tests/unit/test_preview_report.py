@@ -22,7 +22,6 @@ from cloudmart.preview.policy import Violation
 from cloudmart.preview.recorder import HOME, Recorded, Recording
 from cloudmart.preview.run import PreviewResult, preview
 from cloudmart.preview.schema import SchemaError, SchemaResult
-from tests.conftest import Project
 
 
 def recorded(kind: str, name: str, parent: str = "") -> Recorded:
@@ -274,11 +273,3 @@ def test_rendering_the_real_stack_is_the_same_every_time_and_holds_no_secret(
     assert "cloudmart/deployment-user-service.yaml" in first
     assert b"replicas:" not in first["cloudmart/deployment-user-service.yaml"], "the autoscaler owns it"
     assert not any(b"kind: Secret\n" in content or b"cloudmart-generated" in content for content in first.values())
-
-
-def test_configuration_of_the_project_file_counts_for_the_preview_as_for_the_program(project: Project) -> None:
-    with (project.root / "Pulumi.yaml").open("a") as file:
-        file.write("config: {cloudmart:cluster: {value: {kubernetesVersion: '1.32'}}}\n")
-    found = preview("dev", project.root)
-    assert found.loaded is not None
-    assert found.loaded.settings.cluster.kubernetes_version == found.kubernetes_version == "1.32"

@@ -173,6 +173,14 @@ BROKEN = {
         ("host: mail.example.com}", f"host: mail.example.com, cidrs: [10.0.0.1/8]}} {MARK}"),
         r"externals\.mail\.cidrs\[0\]: found '10\.0\.0\.1/8': .*host bits set; allowed: a range such as .*",
     ),
+    "image with its tag in the repository": (
+        ("    needs: [mail]", f"    needs: [mail]\n    image: {{repository: ghcr.io/a/b:1, tag: v1}} {MARK}"),
+        r"services\.api\.image\.repository: found 'ghcr\.io/a/b:1'; allowed: text that matches .*",
+    ),
+    "a namespace of the cluster's own": (
+        ("  name: shop\n  team", f"  name: kube-system {MARK}\n  team"),
+        r"namespace\.name: found 'kube-system', which is the cluster's own; allowed: a namespace for this alone",
+    ),
     "image that moves": (
         (
             'placeholderImage: {repository: docker.io/nginxinc/nginx-unprivileged, tag: "1.30"}',
@@ -321,6 +329,15 @@ def test_part_of_a_service_that_the_catalog_does_not_have_is_an_unknown_service(
     assert found == [f"{where}: found an unknown service (did you mean 'web'?); allowed: web, api, or a whole new one"]
 
 
+def test_a_service_that_the_catalog_names_badly_is_told_where_a_stack_changes_it(tmp_path: Path) -> None:
+    stack = f"config:\n  cloudmart:services:\n    web: {MARK}\n      replicas: 3\n"
+    (found,) = problems(write(tmp_path, changed("  web:\n", "  Web:\n"), stack))
+    where = f"Pulumi.dev.yaml:{marked_line(stack)}: services.web"
+    assert found.startswith(
+        f"{where}: found an unknown service (catalog.yaml has 'Web', which cannot be a name); allowed: "
+    )
+
+
 # --- the stack's file ------------------------------------------------------------------------------------------------
 
 STACK = {
@@ -364,6 +381,43 @@ def test_a_broken_stack_file_gets_one_line_that_says_where_and_never_shows_a_sec
     assert re.fullmatch(rf"Pulumi\.dev\.yaml:{marked_line(stack)}: {message}", problem), problem
     assert "hunter2" not in problem
     assert "1234567" not in problem
+
+
+@pytest.mark.parametrize(
+    ("stack", "message"),
+    [
+        (
+            f"confg: {MARK}\n  cloudmart:kubecost: {{enabled: false}}\n",
+            "confg: found an unknown key (did you mean 'config'?); allowed: config, environment, secretsprovider, "
+            "encryptedkey, encryptionsalt",
+        ),
+        (
+            f"config:\n  kubecost: {{enabled: false}} {MARK}\n",
+            "config.kubecost: found a key without a namespace; allowed: cloudmart:kubecost, or another provider's",
+        ),
+        (
+            f"config:\n  cloudmrt:kubecost: {{enabled: false}} {MARK}\n",
+            "config.cloudmrt:kubecost: found the namespace 'cloudmrt' (did you mean 'cloudmart'?); allowed: "
+            "cloudmart:kubecost",
+        ),
+    ],
+)
+def test_a_setting_that_would_be_passed_over_is_an_error(tmp_path: Path, stack: str, message: str) -> None:
+    assert problems(write(tmp_path, stack=stack)) == [f"Pulumi.dev.yaml:{marked_line(stack)}: {message}"]
+
+
+def test_other_providers_configuration_is_theirs(tmp_path: Path) -> None:
+    stack = "encryptionsalt: v1:x\nconfig:\n  kubernetes:context: a\n  aws:region: eu-north-1\n"
+    assert loaded(write(tmp_path, stack=stack)).settings.project == "shop"
+
+
+def test_settings_in_the_projects_file_would_be_a_second_catalog(tmp_path: Path) -> None:
+    (write(tmp_path) / "Pulumi.yaml").write_text(
+        "name: shop\nconfig:\n  aws:region: {value: eu-north-1}\n  cloudmart:kubecost: {value: {enabled: true}}\n"
+    )
+    assert problems(tmp_path) == [
+        "Pulumi.yaml:4: config.cloudmart:kubecost: found a setting; allowed: in catalog.yaml, or in a stack's file"
+    ]
 
 
 def test_a_configuration_that_is_no_mapping_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""A namespace that is nobody's of ours is neither written into nor deleted, by what kubectl says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudmart.cluster.kubectl import Kubectl
+from cloudmart.deploy.applyset import PREPARED
+from cloudmart.deploy.ownership import refuse_foreign
+from cloudmart.errors import UserError
+
+Json = Any
+
+
+class Answering(Kubectl):
+    """A kubectl that knows these namespaces."""
+
+    def __init__(self, *live: Json) -> None:
+        super().__init__(path=Path("kubectl"))
+        object.__setattr__(self, "live", live)
+
+    def json(self, *args: str, stdin: str | None = None, timeout: float = 120) -> Json:
+        del stdin, timeout
+        assert args[:2] == ("get", "namespaces")
+        found = [one for one in getattr(self, "live") if one["metadata"]["name"] in args]  # noqa: B009
+        # As kubectl does it: nothing, the one that was asked for, or a list.
+        return None if not found else found[0] if len(args) == 4 else {"kind": "List", "items": found}
+
+
+def space(name: str, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None) -> Json:
+    return {"kind": "Namespace", "metadata": {"name": name, "labels": labels, "annotations": annotations}}
+
+
+OURS = space("shop", {"project": "cloudmart"})
+
+
+@pytest.mark.parametrize(
+    "live",
+    [
+        [],
+        [OURS],
+        [OURS, space("kubecost", {"project": "cloudmart", "team": "platform"})],
+        [space("shop", annotations={PREPARED: "dev"})],
+        [space("others", {"project": "another"})],
+    ],
+    ids=["none", "ours", "two of ours", "prepared for the stack", "not asked about"],
+)
+def test_a_namespace_of_ours_is_gone_on_with(live: list[Json]) -> None:
+    for names in (["shop"], ["shop", "kubecost"]):
+        refuse_foreign(Answering(*live), names, project="cloudmart", stack="dev")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        space("kubecost"),
+        space("kubecost", {"project": "another"}),
+        space("kubecost", annotations={PREPARED: "prod"}),
+    ],
+    ids=["bare", "of another project", "prepared for another stack"],
+)
+@pytest.mark.parametrize("others", [[], [OURS]], ids=["alone", "beside ours"])
+def test_a_namespace_of_somebody_else_is_refused_by_name_with_the_cure(found: Json, others: list[Json]) -> None:
+    names = [one["metadata"]["name"] for one in [*others, found]]
+    with pytest.raises(UserError) as caught:
+        refuse_foreign(Answering(*others, found), names, project="cloudmart", stack="dev")
+    assert str(caught.value) == (
+        "namespace kubecost: found one that something else made; allowed: none, or one of this shop's. Choose another "
+        "name; where it is meant for the shop, `kubectl label namespace kubecost project=cloudmart`"
+    )
+
+
+def test_a_namespace_in_the_stacks_state_is_ours_whatever_became_of_its_labels() -> None:
+    asked = []
+
+    def known() -> frozenset[str]:
+        asked.append(True)
+        return frozenset({"shop"})
+
+    refuse_foreign(Answering(space("shop")), ["shop"], project="cloudmart", stack="dev", known=known)
+    assert asked
+    with pytest.raises(UserError, match="namespace kubecost: found one"):
+        refuse_foreign(
+            Answering(space("shop"), space("kubecost")),
+            ["shop", "kubecost"],
+            project="cloudmart",
+            stack="dev",
+            known=known,
+        )
