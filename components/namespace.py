@@ -26,7 +26,7 @@ from pulumi_kubernetes.networking.v1 import (
 )
 
 from cloudmart.settings.mesh import MeshSettings
-from cloudmart.settings.service import Cluster
+from cloudmart.settings.service import STACK_OF, Cluster
 from components import network
 from components.labels import Labels
 
@@ -77,7 +77,11 @@ class GuardedNamespace(pulumi.ComponentResource):
         more_labels = dict(args.more_labels) | dict(mesh.member_labels if mesh else {})
         namespace = Namespace(
             name,
-            metadata=ObjectMetaArgs(name=args.name, labels=args.labels.metadata | pod_security | more_labels),
+            metadata=ObjectMetaArgs(
+                name=args.name,
+                labels=args.labels.metadata | pod_security | more_labels,
+                annotations={STACK_OF: pulumi.get_stack()},
+            ),
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=args.retain),
         )
         self.namespace = namespace.metadata.apply(lambda metadata: str(metadata.name))

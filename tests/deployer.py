@@ -101,7 +101,7 @@ class Deployer:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("KUBECONFIG", str(self.kubeconfig))
             patch.setenv("CLOUDMART_READY_SECONDS", str(seconds))
-            patch.setattr(up, "find_cli", lambda root: NoCli("no pulumi in this test"))
+            patch.setattr(up, "find_cli", lambda *_: NoCli("no pulumi in this test"))
             if recording is not None:
                 patch.setattr(up, "record", lambda *_, **__: recording)
             self._overhear(patch)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudmart.access.permissions import Permission
-from cloudmart.deploy.applyset import PREPARED
+from cloudmart.deploy.ownership import PREPARED
 from cloudmart.errors import UserError
 
 _API = "rbac.authorization.k8s.io"

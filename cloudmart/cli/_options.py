@@ -102,6 +102,7 @@ def examples(*lines: str) -> str:
 
 
 STACK = stack_named("The stack: Pulumi.<stack>.yaml. [env: CLOUDMART_STACK]", default="dev")
+YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 ROOT = click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
@@ -144,6 +145,7 @@ def allocations(
 ) -> Client:
     """The Allocation API at an address, or of a stack's, a context's or kubectl's current cluster."""
     from cloudmart.cluster import toolchain
+    from cloudmart.cluster.contexts import in_context
     from cloudmart.cluster.kubectl import Kubectl
     from cloudmart.cluster.local import LocalCluster
     from cloudmart.finops.allocation.client import Client
@@ -154,16 +156,16 @@ def allocations(
         if service is not None:
             raise UserError("cost: found --url and --service; allowed: one of them")
         return Client.at(url, time_limit=timeout)
-    kubeconfig = None
-    if stack is not None and context is None:
-        context = load(stack, root).cluster.context
-        if context is None:
+    own = load(stack, root).cluster.context if stack is not None and context is None else None
+    kubectl = in_context(stack or "", context, own)
+    if kubectl is None:
+        kubectl = Kubectl(path=toolchain.kubectl())
+        if stack is not None:
             info = LocalCluster(root).status()
             if not info.running or info.info is None:
                 raise UserError(
                     f"stack {stack}: its cluster is the local one, which is not running; allowed: `cloudmart local "
                     "start`, --context or --url"
                 )
-            kubeconfig = info.info.kubeconfig
-    kubectl = Kubectl(path=toolchain.kubectl(), kubeconfig=kubeconfig, context=context)
+            kubectl = Kubectl(path=toolchain.kubectl(), kubeconfig=info.info.kubeconfig)
     return discover(kubectl, service, time_limit=timeout)

@@ -70,3 +70,10 @@ def print_tables(document: Document, others: Mapping[str, Callable[[], str]], fo
         return
     makers = {"text": tables.as_text, "markdown": tables.as_markdown, "html": tables.as_html}
     print_or_write(others[format_]() if format_ in others else makers[format_](document), out)
+
+
+def confirm(command: str, what: str, yes: str = "--yes") -> None:
+    """Asks at the terminal, and ends the command where the answer is no. Raises ``UserError`` where there is none."""
+    if not sys.stdin.isatty():
+        raise UserError(f"{command}: found no terminal to ask at; allowed: {yes}, which says that you mean it")
+    click.confirm(f"{what}?", abort=True, err=True)

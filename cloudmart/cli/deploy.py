@@ -8,9 +8,8 @@ from pathlib import Path
 
 import click
 
-from cloudmart.cli._options import DEBUG, ROOT, STACK, context_named, examples, formats
-from cloudmart.cli._output import print_json, say, traceback
-from cloudmart.errors import UserError
+from cloudmart.cli._options import DEBUG, ROOT, STACK, YES, context_named, examples, formats
+from cloudmart.cli._output import confirm, print_json, say, traceback
 
 _CONTEXT = context_named("Context of your kubeconfig. [default: the stack's own; without one, the local cluster]")
 
@@ -56,7 +55,7 @@ def up_command(stack: str, context: str | None, refresh: bool, format_: str, roo
     in_context = f" --context {shlex.quote(kubectl.context)}" if kubectl.context else ""
     click.echo(f"  {shlex.quote(str(kubectl.path))}{in_context} -n {deployed.settings.namespace.name} get pods,hpa")
     if deployed.environment:
-        click.echo(f"  pulumi -C .local/pulumi preview -s {stack}")
+        click.echo(f"  pulumi -C .local/pulumi preview -s {stack}  # with Pulumi.{stack}.yaml as it was at this up")
     in_make = (root / "Makefile").is_file()
     down, named = (f"make down STACK={stack}", "CONTEXT=") if in_make else (f"cloudmart down -s {stack}", "-c ")
     click.echo(f"  {down}" + (f" {named}{shlex.quote(context)}" if context else ""))
@@ -67,7 +66,7 @@ def up_command(stack: str, context: str | None, refresh: bool, format_: str, roo
 @_CONTEXT
 @ROOT
 @click.option("--delete-data", is_flag=True, help="Delete the namespace and the volume claims in it as well.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@YES
 @formats("text", "json")
 @DEBUG
 def down_command(
@@ -80,11 +79,7 @@ def down_command(
         what = f"Take stack {stack} away from {context or 'its cluster'}"
         if delete_data and (claims := up.data_at_risk(stack, context, root, say)):
             what += f" and delete the data in {', '.join(claims)}"
-        if not sys.stdin.isatty():
-            raise UserError(
-                "down: found no terminal to ask at; allowed: --yes (YES=1 of make), which says that you mean it"
-            )
-        click.confirm(what + "?", abort=True, err=True)
+        confirm("down", what, "--yes (YES=1 of make)")
     with traceback(debug):
         left = up.down(stack, context, root, say, delete_data=delete_data)
     if format_ == "json":

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cloudmart.cli._options import ROOT, STACK, examples, formats
-from cloudmart.cli._output import print_json, say, write
+from cloudmart.cli._options import ROOT, STACK, YES, examples, formats
+from cloudmart.cli._output import confirm, print_json, say, write
 from cloudmart.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,16 +58,20 @@ def local_stop(root: Path, format_: str) -> None:
         print_json(cluster.status().as_json())
 
 
-@local.command("reset", epilog=examples("local reset"))
+@local.command("reset", epilog=examples("local reset", "local reset --yes"))
 @_RUNTIME
 @ROOT
+@YES
 @formats("text", "json")
-def local_reset(root: Path, runtime: Literal["binary", "kind"], format_: str) -> None:
+def local_reset(root: Path, runtime: Literal["binary", "kind"], yes: bool, format_: str) -> None:
     """Delete the cluster with everything it holds and make it anew."""
     from cloudmart.cluster import crds
     from cloudmart.cluster.local import LocalCluster
 
-    info = (cluster := LocalCluster(root)).reset(say, runtime)
+    cluster = LocalCluster(root)
+    if not yes and cluster.directory.exists():
+        confirm("local reset", "Delete the local cluster with everything in it, the stores' data too")
+    info = cluster.reset(say, runtime)
     crds.install(cluster, say, wait=False)
     _show_cluster(cluster, info, runtime, format_)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, completing, context_named, examples, formats
-from cloudmart.cli._output import print_json, print_tables, say, traceback
+from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, YES, completing, context_named, examples, formats
+from cloudmart.cli._output import confirm, print_json, print_tables, say, traceback
 from cloudmart.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def list_command(stack: str, context: str | None, root: Path, format_: str, out:
 @STACK
 @_CONTEXT
 @ROOT
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@YES
 @click.option("--write-only", is_flag=True, help="Only write it into Pulumi.<stack>.yaml; the next up does it.")
 @formats("text", "json")
 @DEBUG
@@ -103,9 +102,7 @@ def rotate_command(
     else:
         click.echo("\n".join(rotation.lines(planned)))
     if not yes:
-        if not sys.stdin.isatty():
-            raise UserError("secrets rotate: found no terminal to ask at; allowed: --yes, which says that you mean it")
-        click.confirm("Write it" if write_only else "Do it", abort=True, err=True)
+        confirm("secrets rotate", "Write it" if write_only else "Do it")
     rotation.write(planned, root)
     say(f"Pulumi.{stack}.yaml: rotation {planned.rotation} of {name} is written; commit it")
     if write_only:
@@ -129,12 +126,13 @@ def rotate_command(
 def _cluster(settings: Settings, context: str | None, root: Path) -> Kubectl | None:
     """The cluster that `up` would go to; None where that is the local one and it does not run."""
     from cloudmart.cluster import toolchain
+    from cloudmart.cluster.contexts import in_context
     from cloudmart.cluster.kubectl import Kubectl
     from cloudmart.cluster.local import LocalCluster
 
-    context = context or settings.cluster.context
-    if context is not None:
-        return Kubectl(path=toolchain.kubectl(), context=context)
+    kubectl = in_context(settings.stack, context, settings.cluster.context)
+    if kubectl is not None:
+        return kubectl
     info = LocalCluster(root).status()
     if not info.running or info.info is None:
         return None

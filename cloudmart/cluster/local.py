@@ -128,7 +128,7 @@ class LocalCluster:
     def stop(self) -> None:
         """Stop every process of the cluster; what it holds stays. Nothing to do where none runs."""
         with self._locked(lambda _: None):
-            if self._recorded().get("runtime") == "kind":
+            if self._recorded_or_nothing().get("runtime") == "kind":
                 self._kwokctl_of_kind("stop", "cluster", "--name", self.name)
             else:
                 self._stop_processes()
@@ -151,7 +151,7 @@ class LocalCluster:
         return self._info() is not None
 
     def status(self) -> Status:
-        """What there is now; changes nothing, and works whatever state the files are in."""
+        """What there is now; changes nothing. Raises ``UserError`` where the cluster's record is damaged."""
         info = self._info()
         nodes: tuple[str, ...] = ()
         if info is not None:
@@ -364,6 +364,12 @@ class LocalCluster:
                 f"{self._record}: cannot be read ({error}). `cloudmart local reset` makes the cluster anew, empty"
             ) from None
 
+    def _recorded_or_nothing(self) -> dict[str, Any]:
+        """The same for who ends the cluster, which a damaged record must not keep from it."""
+        with contextlib.suppress(UserError):
+            return self._recorded()
+        return {}
+
     def _options(self) -> dict[str, Any]:
         return dict(self._kwok_yaml().get("options", {}))
 
@@ -466,10 +472,7 @@ class LocalCluster:
             (self._workdir / "pids" / f"{name}.pid").unlink(missing_ok=True)
 
     def _delete(self) -> None:
-        recorded: dict[str, Any] = {}
-        with contextlib.suppress(UserError):  # a damaged record is what reset is for
-            recorded = self._recorded()
-        if recorded.get("runtime") == "kind":
+        if self._recorded_or_nothing().get("runtime") == "kind":
             self._kwokctl_of_kind("delete", "cluster", "--name", self.name, "--kubeconfig", str(self.kubeconfig))
         self._stop_processes()
         self._remove_files()

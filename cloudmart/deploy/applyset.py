@@ -21,6 +21,7 @@ from typing import Any
 
 from cloudmart.cluster.discovery import served_kinds
 from cloudmart.cluster.kubectl import Kubectl
+from cloudmart.deploy import ownership
 from cloudmart.deploy.kinds import Scopes
 from cloudmart.deploy.lease import Lease
 from cloudmart.errors import UserError
@@ -38,8 +39,6 @@ _AUTOSCALER = "HorizontalPodAutoscaler.autoscaling"
 #: On the parent in the shop's namespace: the other namespaces that have a set. To look for sets everywhere would take
 #: the right to read every Secret in the cluster.
 _NAMESPACES = "cloudmart/applyset-namespaces"
-#: On a namespace that an administrator made for a stack whose deployer may make none: the stack.
-PREPARED = "cloudmart/prepared-for"
 
 Progress = Callable[[str], None]
 
@@ -125,9 +124,12 @@ def was_applied(kubectl: Kubectl, namespace: str) -> bool:
 
 def _refuse_foreign(kubectl: Kubectl, namespace: str, stack: str) -> None:
     found = kubectl.json("get", "namespace", namespace, "--ignore-not-found", "--show-managed-fields")
-    if found is None or found["metadata"].get("labels", {}).get(PART_OF):
+    if found is None:
         return
-    if found["metadata"].get("annotations", {}).get(PREPARED) == stack:
+    part_of, other = found["metadata"].get("labels", {}).get(PART_OF), ownership.of_another_stack(found, stack)
+    if other or part_of not in (None, set_id(stack, namespace)):
+        raise ownership.refused(namespace, stack, other)
+    if part_of or ownership.is_prepared(found, stack):
         return
     # A run that was killed right after it had made the namespace left it empty.
     if FIELD_MANAGER in {entry["manager"] for entry in found["metadata"].get("managedFields", [])}:

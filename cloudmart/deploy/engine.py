@@ -75,11 +75,12 @@ class NoCli:
     reason: str
 
 
-def find_cli(root: Path) -> automation.PulumiCommand | NoCli:
+def find_cli(root: Path, progress: Progress = lambda _line: None) -> automation.PulumiCommand | NoCli:
     """The CLI on PATH if it fits the SDK, else the one that the SDK's own installer puts into ``.local/``."""
     found = present_cli(root)
     if not isinstance(found, NoCli):
         return found
+    progress(f"{found.reason}: asking for the official installer, which puts it into .local/pulumi-cli")
     try:
         with _socket_timeout(_SECONDS_TO_ASK_FOR_THE_INSTALLER):
             return automation.PulumiCommand.install(root=str(_installed(root)), skip_version_check=False)
@@ -156,6 +157,7 @@ class Engine:
         # stop anything. So the preview comes first.
         with self._events(progress) as planned:
             stack.preview(on_event=planned, **options)
+        progress("previewed: nothing breaks a mandatory rule")
         for namespace, name in planned.leaving_autoscalers:
             # The engine deletes last: until then it would put back its own minimum of replicas, over what its service
             # declares from now on. A `destroy` of it alone is refused where something depends on it.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudmart.cluster import toolchain
+from cloudmart.cluster.contexts import in_context
 from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.live import Reference
 from cloudmart.cluster.local import LocalCluster
@@ -98,9 +99,9 @@ def expected(stack: str, context: str | None, root: Path, progress: Progress) ->
 
 def target_of(settings: Settings, context: str | None, root: Path) -> Target:
     """The cluster in which to look. Raises ``UserError`` when it is the local one and that is not running."""
-    context = context or settings.cluster.context
-    if context is not None:
-        return Target(kubectl=Kubectl(path=toolchain.kubectl(), context=context), local=False)
+    kubectl = in_context(settings.stack, context, settings.cluster.context)
+    if kubectl is not None:
+        return Target(kubectl=kubectl, local=False)
     info = LocalCluster(root).status().info
     if info is None:
         raise UserError(

@@ -12,6 +12,7 @@ from pulumi import automation
 
 from cloudmart.cluster import crds, toolchain
 from cloudmart.cluster.charts import ChartUnreachable, check_chart, check_manifest
+from cloudmart.cluster.contexts import in_context
 from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy import applyset, kinds, ownership, room
@@ -57,7 +58,7 @@ def up(stack: str, context: str | None, root: Path, progress: Progress, *, refre
     after that for what the cluster refuses or does not get ready. May be repeated after any of them.
     """
     settings = load(stack, root)
-    cli = find_cli(root)
+    cli = find_cli(root, progress)
     target = target_of(settings, context, root, progress)
     overrides = left_out(settings, target, root, cli, progress)
     if context is not None:
@@ -102,11 +103,6 @@ def _deploy(
             _apply(recording, settings, target, scopes, lease, progress)
             wait_until_available(recording, target.kubectl, progress)
         return recording, {}
-    if applyset.was_applied(target.kubectl, settings.namespace.name):
-        raise UserError(
-            f"namespace {settings.namespace.name}: found one that was made without the Pulumi CLI; allowed: none, "
-            f"or one that Pulumi made. Take it away first: `cloudmart down --stack {stack} --delete-data`"
-        )
     engine = _engine(cli, settings, target, root, overrides)
     ownership.refuse_foreign(
         target.kubectl,
@@ -115,6 +111,11 @@ def _deploy(
         stack=stack,
         known=engine.namespaces,
     )
+    if applyset.was_applied(target.kubectl, settings.namespace.name):
+        raise UserError(
+            f"namespace {settings.namespace.name}: found one that was made without the Pulumi CLI; allowed: none, "
+            f"or one that Pulumi made. Take it away first: `cloudmart down --stack {stack} --delete-data`"
+        )
     if not refresh and _is_elsewhere(engine, target.kubectl, settings.namespace.name):
         if not target.local:
             raise UserError(
@@ -138,6 +139,7 @@ def _apply(
     recording: Recording, settings: Settings, target: Target, scopes: kinds.Scopes, lease: Lease, progress: Progress
 ) -> None:
     started = time.monotonic()
+    progress(f"applying {sum(one.is_kubernetes_object for one in recording.resources)} objects")
     applied = applyset.apply(recording, target.kubectl, settings.namespace.name, scopes, lease)
     for word, names in (("created", applied.created), ("changed", applied.changed), ("removed", applied.removed)):
         for name in names:
@@ -155,7 +157,7 @@ def down(stack: str, context: str | None, root: Path, progress: Progress, *, del
     deleted then).
     """
     settings = load(stack, root)
-    cli = find_cli(root)
+    cli = find_cli(root, progress)
     target = target_of(settings, context, root, progress)
     kubectl, namespace = target.kubectl, settings.namespace.name
     if applyset.was_applied(kubectl, namespace) or isinstance(cli, NoCli):
@@ -209,9 +211,8 @@ def data_at_risk(stack: str, context: str | None, root: Path, progress: Progress
 
 def target_of(settings: Settings, context: str | None, root: Path, progress: Progress) -> Target:
     """The context that was given, else the stack's own, else the local cluster, started if need be."""
-    context = context or settings.cluster.context
-    if context is not None:
-        kubectl = Kubectl(path=toolchain.kubectl(), context=context)
+    kubectl = in_context(settings.stack, context, settings.cluster.context)
+    if kubectl is not None:
         kubectl.run("version", "--request-timeout=10s", timeout=20)
         return Target(kubectl=kubectl, local=False)
     info = LocalCluster(root).start(progress)

@@ -94,7 +94,7 @@ def _configuration(stack: str, root: Path) -> tuple[Settings | None, list[Check]
         except UserError as error:
             first, *more = str(error).splitlines()
             seen = f"{first} (and {count(len(more), 'problem')} more)" if more else first
-            found.append(failed(Topic.CONFIGURATION, name, seen, f"cloudmart config show --stack {one} says all of it"))
+            found.append(failed(Topic.CONFIGURATION, name, seen, f"mend it, then `cloudmart preview --stack {one}`"))
             continue
         wanted = settings if one == stack else wanted
         parts = [count(len(settings.services), "service"), count(len(settings.stores), "store")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cloudmart.deploy import applyset
+from cloudmart.deploy import ownership
 from cloudmart.drift.fields import Writer
 
 #: Field managers, as their projects name themselves.
@@ -51,7 +51,7 @@ CONTROLLERS = frozenset(
 #: what the API server itself puts on every namespace: it changes nothing that is declared.
 _HARMLESS = frozenset(
     {
-        applyset.PREPARED,
+        ownership.PREPARED,
         "kubectl.kubernetes.io/last-applied-configuration",
         "kubectl.kubernetes.io/restartedAt",
         "kubernetes.io/metadata.name",

@@ -53,7 +53,7 @@ from pulumi.runtime.proto import resource_pb2, source_pb2
 from pulumi.runtime.settings import SETTINGS, set_root_resource
 from pulumi.runtime.stack import register_stack_transformation
 
-from cloudmart.errors import UserError
+from cloudmart.errors import UserError, meant
 from cloudmart.settings.source import read
 
 SECRET = "[secret]"  # noqa: S105 (the mask, not a secret)
@@ -649,7 +649,7 @@ def _stack_config(
     file = root / f"Pulumi.{stack}.yaml"
     if not file.is_file():
         stacks = sorted(p.name[len("Pulumi.") : -len(".yaml")] for p in root.glob("Pulumi.*.yaml"))
-        raise UserError(f"{file.name}: no such file; stacks here: {', '.join(stacks) or 'none'}")
+        raise UserError(f"{file.name}: no such file{meant(stack, stacks)}; stacks here: {', '.join(stacks) or 'none'}")
     declared = _section(project.get("config"), "Pulumi.yaml")
     given = _section(_load_yaml(file).get("config"), file.name)
 

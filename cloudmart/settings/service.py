@@ -407,6 +407,10 @@ class Headroom(Model):
     memory_percent: Count = 20
 
 
+#: On each namespace of a stack: the stack.
+STACK_OF = "cloudmart/stack"
+
+
 class NamespaceSettings(Model):
     """The namespace of the shop, its owner, and who pays by default."""
 

@@ -90,7 +90,7 @@ def _done(lines: list[str], word: str) -> set[str]:
 @pytest.fixture(scope="module")
 def shop(cluster: LocalCluster) -> Iterator[Shop]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(up, "find_cli", lambda root: NoCli("no pulumi in this test"))
+        patch.setattr(up, "find_cli", lambda *_: NoCli("no pulumi in this test"))
         found = Shop(cluster, copy_project(cluster.root))
         yield found
 
@@ -122,7 +122,7 @@ def test_a_first_up_that_is_killed_is_finished_by_the_next(shop: Shop) -> None:
     root = shop.project.root
     code = (
         "import pathlib, sys; from cloudmart.deploy import up; from cloudmart.deploy.engine import NoCli;"
-        "up.find_cli = lambda root: NoCli('killed'); up.up('dev', None, pathlib.Path(sys.argv[1]), print)"
+        "up.find_cli = lambda *_: NoCli('killed'); up.up('dev', None, pathlib.Path(sys.argv[1]), print)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(root)], start_new_session=True)
     try:
@@ -320,6 +320,24 @@ def test_down_with_the_data_leaves_nothing(shop: Shop) -> None:
     assert shop.gone()
     assert _within(30, lambda: shop.get("persistentvolumes") == [])
     assert shop.down(delete_data=True) == []
+
+
+def test_another_stack_neither_takes_over_nor_takes_away_what_a_stack_has(shop: Shop) -> None:
+    shop.up()
+    before, secrets = shop.held(), shop.secrets()
+    other = shop.project.root / "Pulumi.other.yaml"
+    other.write_text((shop.project.root / "Pulumi.dev.yaml").read_text())
+    try:
+        for run in (
+            lambda: up.up("other", None, shop.project.root, print),
+            lambda: up.down("other", None, shop.project.root, print, delete_data=True),
+        ):
+            with pytest.raises(UserError, match=f"namespace {SPACE}: found one of stack dev; allowed: none"):
+                run()
+    finally:
+        other.unlink()
+    assert (shop.held(), shop.secrets()) == (before, secrets)
+    shop.down(delete_data=True)
 
 
 def test_the_other_stack_comes_up_on_the_same_cluster(shop: Shop) -> None:

@@ -243,7 +243,7 @@ class Shop:
 def shop(cluster: LocalCluster) -> Iterator[Shop]:
     with pytest.MonkeyPatch.context() as patch:
         for module, function in ((up, "find_cli"), (expected, "present_cli")):
-            patch.setattr(module, function, lambda root: NoCli("no pulumi in this test"))
+            patch.setattr(module, function, lambda *_: NoCli("no pulumi in this test"))
         # Nothing here asks whether pods are ready.
         patch.setattr(up, "wait_until_available", lambda *_: None)
         found = Shop(cluster, copy_project(cluster.root))

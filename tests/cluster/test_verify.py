@@ -44,7 +44,7 @@ def found(result: Result) -> dict[str, list[tuple[str, str]]]:
 def shop(cluster: LocalCluster) -> Iterator[Project]:
     with pytest.MonkeyPatch.context() as patch:
         for module, function in ((up, "find_cli"), (expected, "present_cli")):
-            patch.setattr(module, function, lambda root: NoCli("no pulumi in this test"))
+            patch.setattr(module, function, lambda *_: NoCli("no pulumi in this test"))
         project = copy_project(cluster.root)
         up.up("dev", None, project.root, lambda line: None)
         yield project

@@ -37,6 +37,15 @@ def test_a_local_cluster_that_has_lost_the_shop_gets_it_anew_with_the_passwords_
     assert not [line for line in lines if line.startswith(("created ", "changed ", "replaced "))]
 
 
+def test_another_stack_of_the_same_namespace_is_stopped_before_anything_is_made(shop: Shop) -> None:
+    before = shop.held()
+    with pytest.raises(UserError, match=f"namespace {SPACE}: found one of stack dev; allowed: none"):
+        shop.up("prod")
+    with pytest.raises(UserError, match=f"namespace {SPACE}: found one of stack dev; allowed: none"):
+        shop.down("prod", delete_data=True)
+    assert shop.held() == before
+
+
 def test_a_cluster_that_has_lost_the_shop_stops_an_up_by_context_before_anything_is_made(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,7 +218,7 @@ def _deploy(
     # Nothing here is of a custom kind, and their first start takes long.
     setattr(crds, "install", lambda *_: [])  # noqa: B010
     if not with_cli:
-        setattr(up, "find_cli", lambda root: engine.NoCli("no Pulumi CLI in this test"))  # noqa: B010
+        setattr(up, "find_cli", lambda *_: engine.NoCli("no Pulumi CLI in this test"))  # noqa: B010
     if limits is not None and limits.file_bytes is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python has it anyway; a write fails instead
         resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_bytes, limits.file_bytes))

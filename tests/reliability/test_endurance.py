@@ -65,7 +65,7 @@ class Weight:
 
 @pytest.fixture
 def shop(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    monkeypatch.setattr(up, "find_cli", lambda root: NoCli("no Pulumi CLI in this test"))
+    monkeypatch.setattr(up, "find_cli", lambda *_: NoCli("no Pulumi CLI in this test"))
     monkeypatch.setattr(crds, "install", lambda *_: [])
     found = Shop.at(cluster)
     found.empty()

@@ -30,7 +30,7 @@ def root(cluster: LocalCluster) -> Iterator[Path]:
     """The folder whose cluster runs; without a CLI, and nothing there is waited for: pods are not looked at."""
     with pytest.MonkeyPatch.context() as patch:
         for module, function in ((up, "find_cli"), (expected, "present_cli")):
-            patch.setattr(module, function, lambda root: NoCli("no pulumi in this test"))
+            patch.setattr(module, function, lambda *_: NoCli("no pulumi in this test"))
         patch.setattr(up, "wait_until_available", lambda *_: None)
         # No layer of a generated catalog is of a custom kind, and their first start takes long.
         patch.setattr(crds, "install", lambda *_: [])

@@ -30,7 +30,7 @@ READERS = {
 def shop(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     temporary = tmp_path_factory.mktemp("temporary")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(up, "find_cli", lambda root: NoCli("no pulumi in this test"))
+        patch.setattr(up, "find_cli", lambda *_: NoCli("no pulumi in this test"))
         patch.setenv("TMPDIR", str(temporary))
         patch.setattr(tempfile, "tempdir", None)
         found = Shop(cluster, copy_project(cluster.root), Watch(temporary))

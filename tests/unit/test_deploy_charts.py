@@ -46,7 +46,7 @@ def deploys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def going_to(monkeypatch: pytest.MonkeyPatch, *, local: bool, cli: object) -> None:
     monkeypatch.setattr(up, "target_of", lambda *_: Target(kubectl=Kubectl(path=Path("kubectl")), local=local))
-    monkeypatch.setattr(up, "find_cli", lambda _root: cli)
+    monkeypatch.setattr(up, "find_cli", lambda *_: cli)
 
 
 @pytest.mark.usefixtures("unreachable", "deploys")

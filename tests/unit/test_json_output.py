@@ -134,7 +134,7 @@ def local_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("local_cluster")
 @pytest.mark.parametrize("verb", ["status", "start", "stop", "reset"])
 def test_what_there_is_of_the_local_cluster_is_printed_by_whatever_changes_it(verb: str) -> None:
-    data, _ = called("local", verb)
+    data, _ = called("local", verb, *(["--yes"] if verb == "reset" else []))
     same_shape(SHOWN["local status"], data)
     assert data["components"] == [{"name": "etcd", "up": True, "ports": [2]}]
 

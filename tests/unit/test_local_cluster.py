@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from cloudmart.cli import cli
 from cloudmart.cluster import local, toolchain
 from cloudmart.cluster.local import CONFIG, ClusterInfo, LocalCluster
 from cloudmart.errors import UserError
@@ -87,6 +89,28 @@ def test_an_unreadable_record_is_an_error_not_an_excuse_to_delete_data(tmp_path:
     assert (cluster.directory / "data").read_text() == "precious"
     cluster.delete()
     assert list(cluster.directory.iterdir()) == []
+
+
+def test_an_unreadable_record_does_not_keep_from_stopping_what_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = LocalCluster(tmp_path)
+    record(cluster)
+    (cluster.directory / "cluster.json").write_text('{"runtime": ')
+    stopped: list[bool] = []
+    monkeypatch.setattr(cluster, "_stop_processes", lambda: stopped.append(True))
+    cluster.stop()
+    assert stopped
+
+
+def test_a_reset_without_a_terminal_deletes_nothing_unless_it_is_meant(tmp_path: Path) -> None:
+    cluster = LocalCluster(tmp_path)
+    record(cluster)
+    (cluster.directory / "data").write_text("precious")
+    ended = CliRunner().invoke(cli, ["local", "reset", "--root", str(tmp_path)])
+    assert isinstance(ended.exception, UserError)
+    assert str(ended.exception).startswith("local reset: found no terminal to ask at; allowed: --yes")
+    assert (cluster.directory / "data").read_text() == "precious"
 
 
 def test_another_runtime_than_the_recorded_one_is_refused(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from cloudmart.cluster.kubectl import Kubectl
-from cloudmart.deploy.applyset import PREPARED
-from cloudmart.deploy.ownership import refuse_foreign
+from cloudmart.deploy.ownership import PREPARED, refuse_foreign
 from cloudmart.errors import UserError
+from cloudmart.settings.service import STACK_OF
 
 Json = Any
 
@@ -44,10 +44,11 @@ OURS = space("shop", {"project": "cloudmart"})
         [],
         [OURS],
         [OURS, space("kubecost", {"project": "cloudmart", "team": "platform"})],
+        [space("shop", {"project": "cloudmart"}, {STACK_OF: "dev"})],
         [space("shop", annotations={PREPARED: "dev"})],
         [space("others", {"project": "another"})],
     ],
-    ids=["none", "ours", "two of ours", "prepared for the stack", "not asked about"],
+    ids=["none", "ours", "two of ours", "of the stack", "prepared for the stack", "not asked about"],
 )
 def test_a_namespace_of_ours_is_gone_on_with(live: list[Json]) -> None:
     for names in (["shop"], ["shop", "kubecost"]):
@@ -71,6 +72,16 @@ def test_a_namespace_of_somebody_else_is_refused_by_name_with_the_cure(found: Js
     assert str(caught.value) == (
         "namespace kubecost: found one that something else made; allowed: none, or one of this shop's. Choose another "
         "name; where it is meant for the shop, `kubectl label namespace kubecost project=cloudmart`"
+    )
+
+
+def test_a_namespace_of_another_stack_is_refused_and_named_whatever_its_labels_say() -> None:
+    found = space("shop", {"project": "cloudmart"}, {STACK_OF: "prod"})
+    with pytest.raises(UserError) as caught:
+        refuse_foreign(Answering(found), ["shop"], project="cloudmart", stack="dev")
+    assert str(caught.value) == (
+        "namespace shop: found one of stack prod; allowed: none, or one of stack dev. Give dev a `project` and a "
+        "`namespace.name` of its own in Pulumi.dev.yaml, or take the other stack away first"
     )
 
 

@@ -367,6 +367,14 @@ def one(root: ElementTree.Element, name: str) -> ElementTree.Element:
     return found
 
 
+def test_a_base_that_was_not_fetched_stops_the_preview_instead_of_comparing_with_nothing(tmp_path: Path) -> None:
+    clone, out = checked_out(tmp_path / "clone"), tmp_path / "out"
+    done = subprocess.run([clone / ".ci/preview", "nosuch", out], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: BASE: found 'nosuch', which is no revision of this repository; allowed: ")
+    assert not (out / "comment.md").exists()
+
+
 @pytest.mark.slow
 def test_a_change_that_breaks_a_rule_is_on_the_pull_request_with_its_line_its_edges_and_its_price(
     tmp_path: Path,
