@@ -29,7 +29,7 @@ from cloudmart.errors import UserError, meant
 from cloudmart.settings import Bytes, Cpu, Model, Settings
 from cloudmart.settings.base import Count, FrozenMapping, ServiceName
 from cloudmart.settings.service import Traffic
-from cloudmart.settings.source import contents, dotted, parse_json, read, shown
+from cloudmart.settings.source import Path_, contents, dotted, parse_json, read, shown
 
 DAY = 24 * 60
 """Minutes."""
@@ -136,7 +136,7 @@ def read_profile(path: Path) -> Profile:
     try:
         return Profile.model_validate(document.data)
     except pydantic.ValidationError as error:
-        raise UserError(_explained(error, str(path))) from None
+        raise UserError(_explained(error, str(path), document.lines)) from None
 
 
 def demand(profile: Profile, name: str, minute: float, seed: int) -> tuple[float, float]:
@@ -290,11 +290,14 @@ def read_timeline(path: Path) -> Timeline:
         raise UserError(_explained(error, str(path))) from None
 
 
-def _explained(error: pydantic.ValidationError, name: str) -> str:
+def _explained(error: pydantic.ValidationError, name: str, at: Mapping[Path_, int] | None = None) -> str:
+    """One line a problem; `at` has the line of each key path, where the file has lines."""
     lines = []
     for problem in error.errors(include_url=False)[:5]:
-        where = dotted(problem["loc"]) or "top"
-        lines.append(f"{name}: {where}: {problem['msg']}, found {shown(problem['input'])}")
+        where, line = dotted(problem["loc"]) or "top", (at or {}).get(problem["loc"])
+        allowed = problem["msg"].removeprefix("Input should be ")
+        found = f"{name}:{line}" if line else name
+        lines.append(f"{found}: {where}: found {shown(problem['input'])}; allowed: {allowed[:1].lower()}{allowed[1:]}")
     return "\n".join(lines)
 
 

@@ -193,7 +193,7 @@ def document(proposal: Proposal) -> Document:
     rows = [_row(found) for found in proposal.recommendations]
     before = sum((found.before.monthly for found in proposal.recommendations if found.before), Decimal(0))
     total = ["all of these", *[""] * 7, f"{before:.2f} → {before - proposal.saving:.2f}", f"{proposal.saving:.2f}", ""]
-    sources = sorted({found.source for found in proposal.recommendations if found.before})
+    sources = sorted({found.source for found in proposal.recommendations} - {"none"})
     lead = [f"Usage from: {', '.join(sources) or 'none'}. Requests priced in {proposal.currency} a month."]
     if not proposal.changes:
         lead.append("Nothing to change.")

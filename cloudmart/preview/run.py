@@ -93,6 +93,7 @@ def preview(
         recording = record(stack, where)
         loaded = load_with_origins(stack, where, recording.config)
         settings, before = loaded.settings, None
+        _check_version(loaded)
         book = book or prices.of_stack(settings.prices, where)
         compare = None
         if against is not None:
@@ -104,6 +105,15 @@ def preview(
 
         result = examine(recording, settings, config, book, compare, definitions)
         return replace(result, loaded=loaded, before=before)
+
+
+def _check_version(loaded: Loaded) -> None:
+    version, known = loaded.settings.cluster.kubernetes_version, schema.versions()
+    if version not in known:
+        origin = loaded.origin_of(("cluster", "kubernetesVersion"))
+        raise UserError(
+            f"{origin}: cluster.kubernetesVersion: found {version!r}, which has no schema; allowed: {', '.join(known)}"
+        )
 
 
 def examine(

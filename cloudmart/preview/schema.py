@@ -27,6 +27,7 @@ import jsonschema_rs
 
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import PropertyPath, Recorded, path_text
+from cloudmart.settings.service import OLDEST_KUBERNETES
 
 _BASE = "https://kubernetes.io/api/_definitions.json"
 _CORE = "io.k8s.api.core.v1."
@@ -67,8 +68,8 @@ class SchemaResult:
 
 
 def versions() -> list[str]:
-    """Minor versions of Kubernetes that can be checked against, oldest first, e.g. ``["1.25", ..., "1.37"]``."""
-    return sorted(_folders(), key=lambda version: [int(part) for part in version.split(".")])
+    """Minor versions of Kubernetes that can be checked against, oldest first, e.g. ``["1.29", ..., "1.36"]``."""
+    return sorted(version for version in _folders() if version >= OLDEST_KUBERNETES)
 
 
 def definitions(version: str) -> dict[str, Any]:

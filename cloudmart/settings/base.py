@@ -202,13 +202,24 @@ _PART = r"[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*"
 _REPOSITORY = rf"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{{1,5}})?/)?{_PART}(/{_PART})*$"
 
 
+def _not_moving(value: str) -> str:
+    if value == "latest":
+        raise ValueError(f"{value!r}, which moves; allowed: a tag that names one version, or a digest")
+    return value
+
+
+Tag = Annotated[
+    str, Strict(), Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128), AfterValidator(_not_moving)
+]
+
+
 class Image(Model):
     """A container image. `digest`, where given, wins over `tag`: it cannot be moved."""
 
     #: Registry and path.
     repository: Annotated[str, Strict(), Field(pattern=_REPOSITORY, max_length=255)]
     #: One version; not `latest`.
-    tag: Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)] | None = None
+    tag: Tag | None = None
     #: `sha256:…`, which wins over the tag.
     digest: Annotated[str, Strict(), Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
     #: Secrets of the namespace that the registry asks for.
@@ -218,8 +229,6 @@ class Image(Model):
     def _pinned(self) -> Self:
         if self.tag is None and self.digest is None:
             raise ValueError("neither tag nor digest is given; allowed: a tag, a digest or both")
-        if self.tag == "latest":
-            raise ValueError("tag is 'latest', which moves; allowed: a tag that names one version, or a digest")
         return self
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, Strict, model_validator
+from pydantic import AfterValidator, Field, Strict, model_validator
 
 from cloudmart.settings.base import (
     AddressOrCidr,
@@ -426,11 +426,22 @@ class NamespaceSettings(Model):
     retain: Flag = True
 
 
+#: What is used of its API is there from this minor version on: the preview of the full production stack finds no error
+#: with the schemas of this one, and some with those of the one before.
+OLDEST_KUBERNETES = "1.29"
+
+
+def _new_enough(version: str) -> str:
+    if version < OLDEST_KUBERNETES:
+        raise ValueError(f"{version!r}; allowed: {OLDEST_KUBERNETES} or newer, which has all that is used of it")
+    return version
+
+
 class Cluster(Model):
     """The cluster that a stack goes to."""
 
     #: Manifests are checked against the schemas of this minor version.
-    kubernetes_version: Annotated[str, Strict(), Field(pattern=r"^1\.[0-9]{2}$")]
+    kubernetes_version: Annotated[str, Strict(), Field(pattern=r"^1\.[0-9]{2}$"), AfterValidator(_new_enough)]
     #: Context of the kubeconfig; the current one where it is left out.
     context: Annotated[str, Strict(), Field(min_length=1, max_length=253)] | None = None
     #: DNS of the cluster, to which every pod may talk.

@@ -15,6 +15,7 @@ import pytest
 
 from cloudmart.cli import main
 from cloudmart.cluster import crds
+from cloudmart.errors import UserError
 from cloudmart.finops import prices
 from cloudmart.finops.estimate import Estimate, Line, Range
 from cloudmart.preview import report
@@ -22,6 +23,7 @@ from cloudmart.preview.policy import Violation
 from cloudmart.preview.recorder import HOME, Recorded, Recording
 from cloudmart.preview.run import PreviewResult, preview
 from cloudmart.preview.schema import SchemaError, SchemaResult
+from tests.conftest import Project
 
 
 def recorded(kind: str, name: str, parent: str = "") -> Recorded:
@@ -273,3 +275,10 @@ def test_rendering_the_real_stack_is_the_same_every_time_and_holds_no_secret(
     assert "cloudmart/deployment-user-service.yaml" in first
     assert b"replicas:" not in first["cloudmart/deployment-user-service.yaml"], "the autoscaler owns it"
     assert not any(b"kind: Secret\n" in content or b"cloudmart-generated" in content for content in first.values())
+
+
+def test_a_version_that_nothing_can_be_checked_against_is_an_error_with_its_line(project: Project) -> None:
+    catalog = project.root / "catalog.yaml"
+    catalog.write_text(catalog.read_text().replace('kubernetesVersion: "1.36"', 'kubernetesVersion: "1.99"'))
+    with pytest.raises(UserError, match=r"^catalog\.yaml:\d+: cluster\.kubernetesVersion: found '1\.99', which has no"):
+        preview("dev", project.root)

@@ -181,12 +181,16 @@ BROKEN = {
         ("  name: shop\n  team", f"  name: kube-system {MARK}\n  team"),
         r"namespace\.name: found 'kube-system', which is the cluster's own; allowed: a namespace for this alone",
     ),
+    "a version of Kubernetes that is too old": (
+        ('cluster: {kubernetesVersion: "1.36"}', f'cluster: {{kubernetesVersion: "1.28"}} {MARK}'),
+        r"cluster\.kubernetesVersion: found '1\.28'; allowed: 1\.29 or newer, which has all that is used of it",
+    ),
     "image that moves": (
         (
             'placeholderImage: {repository: docker.io/nginxinc/nginx-unprivileged, tag: "1.30"}',
             f"placeholderImage: {{repository: docker.io/nginxinc/nginx-unprivileged, tag: latest}} {MARK}",
         ),
-        r"placeholderImage: found tag is 'latest', which moves; allowed: a tag that names one version, or a digest",
+        r"placeholderImage\.tag: found 'latest', which moves; allowed: a tag that names one version, or a digest",
     ),
     "Kubecost in the shop's namespace": (
         ("kubecost: {enabled: false}", f"kubecost: {{enabled: true, namespace: shop}} {MARK}"),
