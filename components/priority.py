@@ -10,6 +10,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
 from cloudmart.settings import Criticality
+from cloudmart.settings.service import STACK_OF
 from components.labels import Labels
 
 #: Priorities above the default of 0 and far below the system's own (2,000,000,000). Only the order matters; the gaps
@@ -42,7 +43,11 @@ class PriorityClasses(pulumi.ComponentResource):
         for criticality, value in _VALUES.items():
             resource = PriorityClass(
                 f"{args.prefix}-{criticality}",
-                metadata=ObjectMetaArgs(name=f"{args.prefix}-{criticality}", labels=args.labels.metadata),
+                metadata=ObjectMetaArgs(
+                    name=f"{args.prefix}-{criticality}",
+                    labels=args.labels.metadata,
+                    annotations={STACK_OF: pulumi.get_stack()},
+                ),
                 value=value,
                 global_default=False,
                 preemption_policy="Never" if criticality is Criticality.LOW else "PreemptLowerPriority",

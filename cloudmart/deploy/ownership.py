@@ -20,15 +20,15 @@ PREPARED = "cloudmart/prepared-for"
 _PROJECT = "project"
 
 
-def namespaces(recording: Recording) -> list[str]:
-    """Those that a stack declares."""
-    spaces = (one for one in recording.resources if one.is_kubernetes_object and one.kind == "Namespace")
-    return [str(space.object_name) for space in spaces]
+def declared(recording: Recording, kind: str) -> list[str]:
+    """Names of the objects of a kind that a stack declares."""
+    found = (one for one in recording.resources if one.is_kubernetes_object and one.kind == kind)
+    return [str(one.object_name) for one in found]
 
 
-def of_another_stack(namespace: Mapping[str, Any], stack: str) -> str | None:
-    """The stack that a live namespace belongs to, where that is another one."""
-    found: str | None = _annotations(namespace).get(STACK_OF)
+def of_another_stack(live: Mapping[str, Any], stack: str) -> str | None:
+    """The stack that a live object belongs to, where that is another one."""
+    found: str | None = _annotations(live).get(STACK_OF)
     return None if found == stack else found
 
 
@@ -39,11 +39,15 @@ def is_prepared(namespace: Mapping[str, Any], stack: str) -> bool:
 
 def refused(name: str, stack: str, other: str | None = None) -> UserError:
     """The error for a namespace of another stack."""
-    whose = f"stack {other}" if other else "another stack"
     return UserError(
-        f"namespace {name}: found one of {whose}; allowed: none, or one of stack {stack}. Give {stack} a `project` and "
-        f"a `namespace.name` of its own in Pulumi.{stack}.yaml, or take the other stack away first"
+        f"namespace {name}: found one of {f'stack {other}' if other else 'another stack'}; allowed: none, or one of "
+        f"stack {stack}. {_cure(stack, other, '`project` and a `namespace.name`')}"
     )
+
+
+def _cure(stack: str, other: str | None, names: str) -> str:
+    away = f": `cloudmart down --stack {other} --delete-data`" if other else ""
+    return f"Give {stack} a {names} of its own in Pulumi.{stack}.yaml, or take the other away with its data first{away}"
 
 
 def refuse_foreign(
@@ -69,5 +73,17 @@ def refuse_foreign(
             raise UserError("\n".join(lines))
 
 
-def _annotations(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
-    return namespace["metadata"].get("annotations") or {}
+def refuse_shared(kubectl: Kubectl, recording: Recording) -> None:
+    """Raises ``UserError`` for priority classes, which belong to the cluster, of another stack of the project."""
+    stack, names = recording.stack, declared(recording, "PriorityClass")
+    live = (kubectl.json("get", "priorityclasses", *names, "--ignore-not-found") if names else None) or {"items": []}
+    for found in live.get("items", [live]):
+        if other := of_another_stack(found, stack):
+            raise UserError(
+                f"PriorityClass {found['metadata']['name']}: found one of stack {other}, which has the same project; "
+                f"allowed: none, or one of stack {stack}. {_cure(stack, other, '`project`')}"
+            )
+
+
+def _annotations(live: Mapping[str, Any]) -> Mapping[str, Any]:
+    return live["metadata"].get("annotations") or {}

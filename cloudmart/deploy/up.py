@@ -86,6 +86,7 @@ def _deploy(
 ) -> tuple[Recording, Mapping[str, str]]:
     """Deploys once and waits; what was deployed, and plain Pulumi's environment."""
     stack = settings.stack
+    ownership.refuse_shared(target.kubectl, recording)
     if isinstance(cli, NoCli):
         progress(
             f"{cli.reason}: applying what the program declares without the engine, "
@@ -106,7 +107,7 @@ def _deploy(
     engine = _engine(cli, settings, target, root, overrides)
     ownership.refuse_foreign(
         target.kubectl,
-        ownership.namespaces(recording),
+        ownership.declared(recording, "Namespace"),
         project=settings.project,
         stack=stack,
         known=engine.namespaces,

@@ -407,7 +407,7 @@ class Headroom(Model):
     memory_percent: Count = 20
 
 
-#: On each namespace of a stack: the stack.
+#: On what other stacks could take for theirs, namespaces and priority classes: the stack.
 STACK_OF = "cloudmart/stack"
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from cloudmart.cluster.kubectl import Kubectl
-from cloudmart.deploy.ownership import PREPARED, refuse_foreign
+from cloudmart.deploy.ownership import PREPARED, refuse_foreign, refuse_shared
 from cloudmart.errors import UserError
+from cloudmart.preview.recorder import Recorded, Recording
 from cloudmart.settings.service import STACK_OF
 
 Json = Any
@@ -25,7 +26,7 @@ class Answering(Kubectl):
 
     def json(self, *args: str, stdin: str | None = None, timeout: float = 120) -> Json:
         del stdin, timeout
-        assert args[:2] == ("get", "namespaces")
+        assert args[0] == "get"
         found = [one for one in getattr(self, "live") if one["metadata"]["name"] in args]  # noqa: B009
         # As kubectl does it: nothing, the one that was asked for, or a list.
         return None if not found else found[0] if len(args) == 4 else {"kind": "List", "items": found}
@@ -81,8 +82,19 @@ def test_a_namespace_of_another_stack_is_refused_and_named_whatever_its_labels_s
         refuse_foreign(Answering(found), ["shop"], project="cloudmart", stack="dev")
     assert str(caught.value) == (
         "namespace shop: found one of stack prod; allowed: none, or one of stack dev. Give dev a `project` and a "
-        "`namespace.name` of its own in Pulumi.dev.yaml, or take the other stack away first"
+        "`namespace.name` of its own in Pulumi.dev.yaml, or take the other away with its data first: `cloudmart down "
+        "--stack prod --delete-data`"
     )
+
+
+def test_priority_classes_of_another_stack_of_the_same_project_are_left_to_it() -> None:
+    inputs = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "shop-high"}}
+    of = "kubernetes:scheduling.k8s.io/v1:PriorityClass"
+    recording = Recording("shop", "dev", Path(), [Recorded("urn", of, "shop-high", inputs, "", custom=True)], {}, {})
+    for live in ([], [space("shop-high")], [space("shop-high", annotations={STACK_OF: "dev"})]):
+        refuse_shared(Answering(*live), recording)
+    with pytest.raises(UserError, match="PriorityClass shop-high: found one of stack prod, which has the same project"):
+        refuse_shared(Answering(space("shop-high", annotations={STACK_OF: "prod"})), recording)
 
 
 def test_a_namespace_in_the_stacks_state_is_ours_whatever_became_of_its_labels() -> None:
