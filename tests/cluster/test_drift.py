@@ -445,7 +445,7 @@ def test_loosened_mutual_tls_is_found(shop: Shop, crds: frozenset[str], namespac
     settings = load("prod", shop.project.root)
     settings = settings.model_copy(update={"namespace": settings.namespace.model_copy(update={"name": namespace})})
     scopes = kinds.scopes(recording, kubectl)
-    shop.cluster.kubectl("label", "namespace", namespace, f"{applyset.PART_OF}=test")
+    shop.cluster.kubectl("label", "namespace", namespace, f"{applyset.PART_OF}={applyset.set_id('prod', namespace)}")
     with applyset.lease(kubectl, namespace, "prod", "up", lambda _line: None) as lease:
         applyset.apply(recording, kubectl, namespace, scopes, lease)
     wanted = Expected(
