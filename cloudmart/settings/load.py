@@ -116,8 +116,8 @@ def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] |
             f"{name}: no such file{meant(stack, known)}; stacks that have one: {', '.join(known) or 'none'}"
         )
     document = read(path, name) if path.is_file() else Document(name, {}, {})
-    _check_project(root)
-    loaded = _loaded(stack, catalog, document, None if engine_config is None else tuple(engine_config.items()))
+    given = None if engine_config is None else tuple(engine_config.items())
+    loaded = _loaded(stack, _project(root), catalog, document, given)
     if loaded.settings.admission.enabled:
         name = policy_config(stack)
         centers = loaded.settings.cost_centers
@@ -126,23 +126,24 @@ def load_with_origins(stack: str, root: Path, engine_config: Mapping[str, str] |
     return loaded
 
 
-def _check_project(root: Path) -> None:
-    """What every stack has stands in the catalog: a second place for it would be a second answer."""
+def _project(root: Path) -> str:
+    """The project's name. What all stacks have stands in the catalog: another place for it would be another answer."""
     path = root / _PROJECT
     document = read(path, _PROJECT) if path.is_file() else Document(_PROJECT, {}, {})
-    config = document.data.get("config")
+    name, config = str(document.data.get("name")), document.data.get("config")
     for key in config if isinstance(config, dict) else ():
-        if key.startswith(PREFIX):
+        if (key if ":" in key else f"{name}:{key}").startswith(PREFIX):
             where = f"{_PROJECT}:{document.lines[('config', key)]}: {dotted(('config', key))}"
             raise UserError(f"{where}: found a setting; allowed: in {CATALOG}, or in a stack's file")
+    return name
 
 
 # The program and the preview that runs it load the same; documents are the same where their bytes are.
 @functools.lru_cache(maxsize=4)
 def _loaded(
-    stack: str, catalog: Document, document: Document, engine_config: tuple[tuple[str, str], ...] | None
+    stack: str, project: str, catalog: Document, document: Document, engine_config: tuple[tuple[str, str], ...] | None
 ) -> Loaded:
-    config, files = _stack_config(document, None if engine_config is None else dict(engine_config))
+    config, files = _stack_config(document, None if engine_config is None else dict(engine_config), project)
     if problems := list(_unknown_services(catalog.data.get("services"), config.get("services"), files)):
         raise UserError("\n".join(problems))
     origins: dict[Path_, Origin] = {}
@@ -160,7 +161,7 @@ def _loaded(
 
 
 def _stack_config(
-    document: Document, engine_config: Mapping[str, str] | None
+    document: Document, engine_config: Mapping[str, str] | None, project: str
 ) -> tuple[dict[str, Any], dict[Path_, Origin]]:
     name = document.name
     config: dict[str, Any] = {}
@@ -178,7 +179,7 @@ def _stack_config(
         if not colon:
             raise UserError(f"{where}: found a key without a namespace; allowed: {PREFIX}{key}, or another provider's")
         if namespace + colon != PREFIX:
-            if hint := meant(namespace, [PREFIX[:-1]]):
+            if namespace != project and (hint := meant(namespace, [PREFIX[:-1]])):
                 raise UserError(f"{where}: found the namespace {shown(namespace)}{hint}; allowed: {PREFIX}{top}")
             continue  # another provider's own configuration
         is_secret = isinstance(value, dict) and value.keys() == {"secure"}

@@ -410,17 +410,19 @@ def test_a_setting_that_would_be_passed_over_is_an_error(tmp_path: Path, stack: 
     assert problems(write(tmp_path, stack=stack)) == [f"Pulumi.dev.yaml:{marked_line(stack)}: {message}"]
 
 
-def test_other_providers_configuration_is_theirs(tmp_path: Path) -> None:
-    stack = "encryptionsalt: v1:x\nconfig:\n  kubernetes:context: a\n  aws:region: eu-north-1\n"
+def test_configuration_of_the_project_and_of_other_providers_is_theirs(tmp_path: Path) -> None:
+    stack = "encryptionsalt: v1:x\nconfig:\n  cloudmarts:size: 1\n  aws:region: eu-north-1\n"
+    (tmp_path / "Pulumi.yaml").write_text("name: cloudmarts\nconfig:\n  size: {default: 2}\n")
     assert loaded(write(tmp_path, stack=stack)).settings.project == "shop"
 
 
-def test_settings_in_the_projects_file_would_be_a_second_catalog(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["cloudmart:kubecost", "kubecost"])
+def test_settings_in_the_projects_file_would_be_a_second_catalog(tmp_path: Path, key: str) -> None:
     (write(tmp_path) / "Pulumi.yaml").write_text(
-        "name: shop\nconfig:\n  aws:region: {value: eu-north-1}\n  cloudmart:kubecost: {value: {enabled: true}}\n"
+        f"name: cloudmart\nconfig:\n  aws:region: {{value: eu-north-1}}\n  {key}: {{value: {{enabled: true}}}}\n"
     )
     assert problems(tmp_path) == [
-        "Pulumi.yaml:4: config.cloudmart:kubecost: found a setting; allowed: in catalog.yaml, or in a stack's file"
+        f"Pulumi.yaml:4: config.{key}: found a setting; allowed: in catalog.yaml, or in a stack's file"
     ]
 
 
