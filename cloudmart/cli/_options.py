@@ -150,14 +150,12 @@ def allocations(
     from cloudmart.cluster.local import LocalCluster
     from cloudmart.finops.allocation.client import Client
     from cloudmart.finops.allocation.discovery import discover
-    from cloudmart.settings import load
 
     if url is not None:
         if service is not None:
             raise UserError("cost: found --url and --service; allowed: one of them")
         return Client.at(url, time_limit=timeout)
-    own = load(stack, root).cluster.context if stack is not None and context is None else None
-    kubectl = in_context(stack or "", context, own)
+    kubectl = in_context(stack or "", root, context) if stack or context else None
     if kubectl is None:
         kubectl = Kubectl(path=toolchain.kubectl())
         if stack is not None:

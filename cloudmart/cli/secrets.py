@@ -130,7 +130,7 @@ def _cluster(settings: Settings, context: str | None, root: Path) -> Kubectl | N
     from cloudmart.cluster.kubectl import Kubectl
     from cloudmart.cluster.local import LocalCluster
 
-    kubectl = in_context(settings.stack, context, settings.cluster.context)
+    kubectl = in_context(settings.stack, root, context)
     if kubectl is not None:
         return kubectl
     info = LocalCluster(root).status()

@@ -10,6 +10,7 @@ window of 300 s is five hours of a day at 60 times the speed: what is seen here 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 import pydantic
 from pydantic import Field, Strict, model_validator
@@ -28,8 +29,9 @@ from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.errors import UserError, meant
 from cloudmart.settings import Bytes, Cpu, Model, Settings
 from cloudmart.settings.base import Count, FrozenMapping, ServiceName
+from cloudmart.settings.problems import Origin, explained
 from cloudmart.settings.service import Traffic
-from cloudmart.settings.source import Path_, contents, dotted, parse_json, read, shown
+from cloudmart.settings.source import Path_, contents, parse_json, read, shown
 
 DAY = 24 * 60
 """Minutes."""
@@ -39,6 +41,7 @@ USAGE_CPU, USAGE_MEMORY = "kwok.x-k8s.io/usage-cpu", "kwok.x-k8s.io/usage-memory
 _MANAGER = "cloudmart-load"
 #: Bytes. Two weeks of five services, at the default speed, have 10 MiB.
 _LARGEST_TIMELINE = 32 << 20
+_MOST_PROBLEMS = 5
 
 Progress = Callable[[str], None]
 Price = Callable[[float, float], float]
@@ -133,10 +136,8 @@ def from_settings(settings: Settings) -> Profile:
 def read_profile(path: Path) -> Profile:
     """A profile from a YAML file. Raises ``UserError`` naming file, key path, what was found and what is allowed."""
     document = read(path, str(path))
-    try:
-        return Profile.model_validate(document.data)
-    except pydantic.ValidationError as error:
-        raise UserError(_explained(error, str(path), document.lines)) from None
+    origins = {at: Origin(str(path), line) for at, line in document.lines.items()}
+    return _validated(Profile, document.data, origins, path)
 
 
 def demand(profile: Profile, name: str, minute: float, seed: int) -> tuple[float, float]:
@@ -283,22 +284,18 @@ def save(timeline: Timeline, path: Path) -> None:
 
 def read_timeline(path: Path) -> Timeline:
     """A timeline that :func:`save` wrote. Raises ``UserError`` naming file, key path and what was found."""
-    data = parse_json(contents(path, str(path), _LARGEST_TIMELINE), str(path))
+    return _validated(Timeline, parse_json(contents(path, str(path), _LARGEST_TIMELINE), str(path)), {}, path)
+
+
+_Model = TypeVar("_Model", bound=pydantic.BaseModel)
+
+
+def _validated(model: type[_Model], data: Any, origins: Mapping[Path_, Origin], path: Path) -> _Model:
     try:
-        return Timeline.model_validate(data)
+        return model.model_validate(data)
     except pydantic.ValidationError as error:
-        raise UserError(_explained(error, str(path))) from None
-
-
-def _explained(error: pydantic.ValidationError, name: str, at: Mapping[Path_, int] | None = None) -> str:
-    """One line a problem; `at` has the line of each key path, where the file has lines."""
-    lines = []
-    for problem in error.errors(include_url=False)[:5]:
-        where, line = dotted(problem["loc"]) or "top", (at or {}).get(problem["loc"])
-        allowed = problem["msg"].removeprefix("Input should be ")
-        found = f"{name}:{line}" if line else name
-        lines.append(f"{found}: {where}: found {shown(problem['input'])}; allowed: {allowed[:1].lower()}{allowed[1:]}")
-    return "\n".join(lines)
+        lines = itertools.islice(explained(error, model, data, origins, str(path)), _MOST_PROBLEMS)
+        raise UserError("\n".join(lines)) from None
 
 
 def speed(text: str) -> float:

@@ -72,6 +72,8 @@ def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes
     """
     found = manifests(recording, templates=True)
     _refuse_foreign(kubectl, namespace, recording.stack)
+    classes = ownership.declared(recording, "PriorityClass")
+    ownership.refuse_foreign(kubectl, classes, project=recording.project, stack=recording.stack)
     spaces = [manifest for manifest in found if manifest.recorded.kind == "Namespace"]
     # The lease is in the shop's namespace; no other is made without it.
     made = _create_missing(kubectl, (space for space in spaces if space.recorded.object_name == namespace))
@@ -126,9 +128,14 @@ def _refuse_foreign(kubectl: Kubectl, namespace: str, stack: str) -> None:
     found = kubectl.json("get", "namespace", namespace, "--ignore-not-found", "--show-managed-fields")
     if found is None:
         return
-    part_of, other = found["metadata"].get("labels", {}).get(PART_OF), ownership.of_another_stack(found, stack)
-    if other or part_of not in (None, set_id(stack, namespace)):
-        raise ownership.refused(namespace, stack, other)
+    part_of = found["metadata"].get("labels", {}).get(PART_OF)
+    if other := ownership.of_another_stack(found, stack):
+        raise UserError(ownership.refusal(kubectl, "Namespace", namespace, stack, other))
+    if part_of not in (None, set_id(stack, namespace)) and not ownership.is_prepared(found, stack):
+        raise UserError(
+            f"namespace {namespace}: found one in an ApplySet of another stack or of somebody's; allowed: none, or one "
+            f"of stack {stack}. Give {stack} a `project` and a `namespace.name` of its own in Pulumi.{stack}.yaml"
+        )
     if part_of or ownership.is_prepared(found, stack):
         return
     # A run that was killed right after it had made the namespace left it empty.

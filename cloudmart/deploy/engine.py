@@ -218,15 +218,16 @@ class Engine:
             raise UserError(f"pulumi stack ls: {_last_error(str(error))}") from None
         return any(summary.name.split("/")[-1] == self.stack for summary in known)
 
-    def namespaces(self) -> frozenset[str]:
-        """The Kubernetes namespaces that the stack's state has."""
+    def held(self) -> frozenset[tuple[str, str]]:
+        """Kinds and names of the Kubernetes objects that the stack's state has, wherever they are."""
         if not self.exists():
             return frozenset()
         resources = (self._exported().get("deployment") or {}).get("resources", [])
+        objects = (found for found in resources if found["type"].startswith("kubernetes:"))
         return frozenset(
-            found["inputs"]["metadata"]["name"]
-            for found in resources
-            if found["type"] == "kubernetes:core/v1:Namespace"
+            (found["type"].rpartition(":")[2], name)
+            for found in objects
+            if (name := ((found.get("inputs") or {}).get("metadata") or {}).get("name"))
         )
 
     def state(self) -> Mapping[str, Any]:

@@ -99,7 +99,7 @@ def expected(stack: str, context: str | None, root: Path, progress: Progress) ->
 
 def target_of(settings: Settings, context: str | None, root: Path) -> Target:
     """The cluster in which to look. Raises ``UserError`` when it is the local one and that is not running."""
-    kubectl = in_context(settings.stack, context, settings.cluster.context)
+    kubectl = in_context(settings.stack, root, context)
     if kubectl is not None:
         return Target(kubectl=kubectl, local=False)
     info = LocalCluster(root).status().info

@@ -86,7 +86,6 @@ def _deploy(
 ) -> tuple[Recording, Mapping[str, str]]:
     """Deploys once and waits; what was deployed, and plain Pulumi's environment."""
     stack = settings.stack
-    ownership.refuse_shared(target.kubectl, recording)
     if isinstance(cli, NoCli):
         progress(
             f"{cli.reason}: applying what the program declares without the engine, "
@@ -107,10 +106,10 @@ def _deploy(
     engine = _engine(cli, settings, target, root, overrides)
     ownership.refuse_foreign(
         target.kubectl,
-        ownership.declared(recording, "Namespace"),
+        ownership.declared(recording, "Namespace", "PriorityClass"),
         project=settings.project,
         stack=stack,
-        known=engine.namespaces,
+        held=engine.held,
     )
     if applyset.was_applied(target.kubectl, settings.namespace.name):
         raise UserError(
@@ -172,7 +171,8 @@ def down(stack: str, context: str | None, root: Path, progress: Progress, *, del
         overrides = {"cloudmart:cluster": {"context": context}} if context is not None else {}
         engine = _engine(cli, settings, target, root, overrides)
         if delete_data:
-            ownership.refuse_foreign(kubectl, [namespace], project=settings.project, stack=stack)
+            ours = [("Namespace", namespace)]
+            ownership.refuse_foreign(kubectl, ours, project=settings.project, stack=stack, held=engine.held)
         if not engine.exists():
             progress(f"stack {stack}: the backend knows none; nothing to destroy")
         else:
@@ -195,7 +195,7 @@ def _is_there(kubectl: Kubectl, namespace: str) -> bool:
 def _is_elsewhere(engine: Engine, kubectl: Kubectl, namespace: str) -> bool:
     """Whether the stack's state has the shop, and the cluster does not: the engine compares with the state, and would
     find nothing to do."""
-    return not _is_there(kubectl, namespace) and namespace in engine.namespaces()
+    return not _is_there(kubectl, namespace) and ("Namespace", namespace) in engine.held()
 
 
 def _left(kubectl: Kubectl, namespace: str) -> Sequence[str]:
@@ -212,7 +212,7 @@ def data_at_risk(stack: str, context: str | None, root: Path, progress: Progress
 
 def target_of(settings: Settings, context: str | None, root: Path, progress: Progress) -> Target:
     """The context that was given, else the stack's own, else the local cluster, started if need be."""
-    kubectl = in_context(settings.stack, context, settings.cluster.context)
+    kubectl = in_context(settings.stack, root, context)
     if kubectl is not None:
         kubectl.run("version", "--request-timeout=10s", timeout=20)
         return Target(kubectl=kubectl, local=False)

@@ -80,8 +80,8 @@ def _not_the_clusters(value: str) -> str:
 OwnNamespace = Annotated[
     DnsLabel, AfterValidator(_not_the_clusters), Field(json_schema_extra={"not": {"pattern": "^(default$|kube-)"}})
 ]
-#: RFC 1035 label, as names of Services must be; short enough for what is appended to it.
 SERVICE_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+#: RFC 1035 label, as names of Services must be; short enough for what is appended to it.
 ServiceName = Annotated[str, Strict(), Field(pattern=SERVICE_NAME, max_length=40)]
 #: Prefix of names, and part of label values beside a service's name: 40 + 1 + 22 is what a label value may have.
 ProjectName = Annotated[str, Strict(), Field(pattern=_DNS_LABEL, max_length=22)]

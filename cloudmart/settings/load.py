@@ -22,6 +22,7 @@ from cloudmart.settings.base import SERVICE_NAME
 from cloudmart.settings.data import StoreMode
 from cloudmart.settings.model import Declaration, Settings
 from cloudmart.settings.prices import WHOLE_STACK
+from cloudmart.settings.problems import Origin, explained, place
 from cloudmart.settings.rules import rulings
 from cloudmart.settings.service import Route, RouteAuth
 from cloudmart.settings.source import Document, Path_, dotted, read, read_json, shown
@@ -41,17 +42,6 @@ _MOST_PROBLEMS = 50
 
 #: Services of a store are named after it and one of these.
 _STORE_SERVICES = ("service", "headless")
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a value came from: a file and line, ``Pulumi config`` (given to the engine), or ``default`` (the model)."""
-
-    file: str
-    line: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 DEFAULT = Origin("default")
@@ -131,8 +121,9 @@ def _project(root: Path) -> str:
     path = root / _PROJECT
     document = read(path, _PROJECT) if path.is_file() else Document(_PROJECT, {}, {})
     name, config = str(document.data.get("name")), document.data.get("config")
-    for key in config if isinstance(config, dict) else ():
-        if (key if ":" in key else f"{name}:{key}").startswith(PREFIX):
+    for key, entry in config.items() if isinstance(config, dict) else ():
+        declares_alone = isinstance(entry, dict) and not entry.keys() & {"value", "default"}
+        if (key if ":" in key else f"{name}:{key}").startswith(PREFIX) and not declares_alone:
             where = f"{_PROJECT}:{document.lines[('config', key)]}: {dotted(('config', key))}"
             raise UserError(f"{where}: found a setting; allowed: in {CATALOG}, or in a stack's file")
     return name
@@ -154,7 +145,9 @@ def _loaded(
         # By alias alone: a key in snake case would be a second name for the same thing, and win or lose in silence.
         settings = Settings.model_validate({**tree, "stack": stack}, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise UserError("\n".join(_first(_explained(error, origins, tree), error.error_count()))) from None
+        raise UserError(
+            "\n".join(_first(explained(error, Declaration, tree, origins, CATALOG), error.error_count()))
+        ) from None
     if problems := list(_cross_checked(settings, origins)):
         raise UserError("\n".join(problems))
     return Loaded(settings, origins)
@@ -176,6 +169,8 @@ def _stack_config(
     for key, value in (block or {}).items():
         where = f"{name}:{document.lines[('config', key)]}: {dotted(('config', key))}"
         namespace, colon, top = key.partition(":")
+        if not colon and project != PREFIX[:-1]:
+            continue  # as Pulumi reads it, one of the project's own
         if not colon:
             raise UserError(f"{where}: found a key without a namespace; allowed: {PREFIX}{key}, or another provider's")
         if namespace + colon != PREFIX:
@@ -277,12 +272,8 @@ def _forget(origins: dict[Path_, Origin], path: Path_, value: Any) -> None:
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
-def _where(path: Path_, origins: Mapping[Path_, Origin], otherwise: str = CATALOG) -> str:
-    """``file:line: key.path``; of the nearest ancestor that was written, where the path itself was not."""
-    for length in range(len(path), -1, -1):
-        if origin := origins.get(path[:length]):
-            return f"{origin}: {dotted(path)}"
-    return f"{otherwise}: {dotted(path)}"
+def _where(path: Path_, origins: Mapping[Path_, Origin]) -> str:
+    return place(path, origins, CATALOG)
 
 
 def _unknown_services(known: Any, changed: Any, files: Mapping[Path_, Origin]) -> Iterable[str]:
@@ -294,7 +285,7 @@ def _unknown_services(known: Any, changed: Any, files: Mapping[Path_, Origin]) -
     names = [name for name in known if name not in bad]
     for name, part in changed.items():
         if name not in known and isinstance(part, dict) and "description" not in part:
-            where = _where(("services", name), files, "Pulumi config")
+            where = place(("services", name), files, "Pulumi config")
             allowed = ", ".join([*names, "or a whole new one"])
             # Those that cannot be names may be the ones that were meant.
             known_badly = f" ({CATALOG} has {', '.join(map(shown, bad))}, which cannot be a name)" if bad else ""
@@ -306,74 +297,6 @@ def _first(lines: Iterable[str], count: int) -> Iterable[str]:
     yield from itertools.islice(lines, _MOST_PROBLEMS)
     if count > _MOST_PROBLEMS:
         yield f"{CATALOG}: {count - _MOST_PROBLEMS:,} more problems"
-
-
-def _explained(error: ValidationError, origins: Mapping[Path_, Origin], tree: Mapping[str, Any]) -> Iterable[str]:
-    for problem in error.errors(include_url=False):
-        path = tuple(part for part in problem["loc"] if part != "[key]")
-        # Unions put the name of the tried variant into the path; only what stands in the tree is a key.
-        while path and not _exists(tree, path[:-1]):
-            path = path[:-1]
-        where, found = _where(path, origins), problem["input"]
-        kind, context = problem["type"], problem.get("ctx", {})
-        if kind == "extra_forbidden":
-            allowed = _fields_at(path[:-1])
-            yield f"{where}: found an unknown key{meant(str(path[-1]), allowed)}; allowed: {', '.join(allowed)}"
-        elif kind == "missing":
-            yield f"{where}: found nothing; allowed: this key is required"
-        elif kind == "value_error":
-            yield f"{where}: found {context['error']}"
-        elif kind in ("model_type", "dict_type", "mapping_type"):
-            yield f"{where}: found {shown(found)}; allowed: a mapping"
-        elif kind == "tuple_type":
-            yield f"{where}: found {shown(found)}; allowed: a list"
-        elif kind == "string_pattern_mismatch":
-            yield f"{where}: found {shown(found)}; allowed: text that matches {context['pattern']}"
-        else:
-            message = problem["msg"].removeprefix("Input should be ").replace("Input should ", "")
-            # Of a few words, as pydantic lists them.
-            words = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-            close = meant(found, words) if isinstance(found, str) else ""
-            yield f"{where}: found {shown(found)}{close}; allowed: {message[:1].lower() + message[1:]}"
-
-
-def _exists(tree: Any, path: Path_) -> bool:
-    for part in path:
-        try:
-            tree = tree[part]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return True
-
-
-@functools.cache
-def _schema() -> dict[str, Any]:
-    return Declaration.model_json_schema(by_alias=True)
-
-
-def _fields_at(path: Path_) -> list[str]:
-    """The keys that the model knows at a path."""
-    schema = _schema()
-    definitions = schema.get("$defs", {})
-    node: dict[str, Any] = schema
-
-    def resolved(part: dict[str, Any]) -> dict[str, Any]:
-        if "$ref" in part:
-            return resolved(definitions[part["$ref"].rsplit("/", 1)[1]])
-        for variant in part.get("anyOf", ()):
-            if variant.get("type") != "null":
-                return resolved(variant)
-        return part
-
-    for part in path:
-        node = resolved(node)
-        if isinstance(part, int):
-            node = node.get("items", {})
-        else:
-            # Keys with a grammar of their own, such as names of services, are patterns in the schema.
-            values = [node.get("additionalProperties"), *node.get("patternProperties", {}).values()]
-            node = node.get("properties", {}).get(part) or next((value for value in values if value), {})
-    return list(resolved(node).get("properties", {}))
 
 
 # --- what no single model can see ------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def json_schema(document: Document) -> dict[str, Any]:
                 "type": "object",
                 "properties": properties | {f"{PREFIX}{name}": secret for name in sorted(SECRET_KEYS)},
                 # Other providers' configuration is theirs to check; an unknown key of ours is a mistake.
-                "patternProperties": {f"^(?!{PREFIX})[^:]+:": {}},
+                "patternProperties": {f"^(?!{PREFIX})": {}},
                 "additionalProperties": False,
             },
             **{key: {} for key in STACK_KEYS[1:]},

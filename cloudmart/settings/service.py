@@ -414,7 +414,7 @@ STACK_OF = "cloudmart/stack"
 class NamespaceSettings(Model):
     """The namespace of the shop, its owner, and who pays by default."""
 
-    #: The namespace.
+    #: The namespace; not `default`, nor one of `kube-`.
     name: OwnNamespace
     #: Who runs what says nothing else: the label `team`.
     team: LabelValue
@@ -440,8 +440,13 @@ def _new_enough(version: str) -> str:
 class Cluster(Model):
     """The cluster that a stack goes to."""
 
-    #: Manifests are checked against the schemas of this minor version.
-    kubernetes_version: Annotated[str, Strict(), Field(pattern=r"^1\.[0-9]{2}$"), AfterValidator(_new_enough)]
+    #: Manifests are checked against the schemas of this minor version; 1.29 or newer.
+    kubernetes_version: Annotated[
+        str,
+        Strict(),
+        Field(pattern=r"^1\.[0-9]{2}$", json_schema_extra={"not": {"pattern": r"^1\.[01]|^1\.2[0-8]"}}),
+        AfterValidator(_new_enough),
+    ]
     #: Context of the kubeconfig; the current one where it is left out.
     context: Annotated[str, Strict(), Field(min_length=1, max_length=253)] | None = None
     #: DNS of the cluster, to which every pod may talk.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from cloudmart.settings.load import Loaded, Origin
+from cloudmart.settings.load import Loaded
+from cloudmart.settings.problems import Origin
 from cloudmart.settings.source import Path_, dotted
 
 

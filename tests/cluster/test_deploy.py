@@ -334,6 +334,11 @@ def test_another_stack_neither_takes_over_nor_takes_away_what_a_stack_has(shop: 
         ):
             with pytest.raises(UserError, match=f"namespace {SPACE}: found one of stack dev; allowed: none"):
                 run()
+        # Another namespace, but the same project, of which the cluster-wide objects are.
+        other.write_text("config:\n  cloudmart:namespace: {name: elsewhere}\n  cloudmart:kubecost: {enabled: false}\n")
+        with pytest.raises(UserError, match=r"PriorityClass cloudmart-\w+: found one of stack dev; allowed: none"):
+            up.up("other", None, shop.project.root, print)
+        assert "elsewhere" not in {item["metadata"]["name"] for item in shop.get("namespaces")}
     finally:
         other.unlink()
     assert (shop.held(), shop.secrets()) == (before, secrets)

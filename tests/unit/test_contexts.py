@@ -9,6 +9,7 @@ import yaml
 
 from cloudmart.cluster import contexts, toolchain
 from cloudmart.errors import UserError
+from tests.unit.settings_files import CATALOG, MARK, changed, marked_line, write
 
 
 @pytest.fixture(autouse=True)
@@ -24,24 +25,29 @@ def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toolchain, "kubectl", lambda: tool)
 
 
-def test_what_is_given_counts_before_the_stacks_own_and_neither_is_the_local_cluster() -> None:
-    given, own = contexts.in_context("dev", "staging", "live one"), contexts.in_context("dev", None, "live one")
+OWN = "config:\n  cloudmart:cluster: {{context: {}}} " + MARK + "\n"
+
+
+def test_what_is_given_counts_before_the_stacks_own_and_neither_is_the_local_cluster(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert contexts.in_context("dev", tmp_path, None) is None
+    write(tmp_path, stack=OWN.format("live one"))
+    given, own = (contexts.in_context("dev", tmp_path, asked) for asked in ("staging", None))
     assert given is not None
     assert own is not None
     assert (given.context, own.context) == ("staging", "live one")
-    assert contexts.in_context("dev", None, None) is None
 
 
-@pytest.mark.parametrize(
-    ("given", "own", "where"),
-    [("stagin", None, "--context"), (None, "stagin", "Pulumi.dev.yaml: config.cloudmart:cluster.context")],
-)
-def test_an_unknown_context_is_one_error_with_its_place_and_those_that_there_are(
-    given: str | None, own: str | None, where: str
-) -> None:
-    with pytest.raises(UserError) as caught:
-        contexts.in_context("dev", given, own)
-    assert str(caught.value) == (
-        f"{where}: found 'stagin' (did you mean 'staging'?); allowed: a context of your kubeconfig, which has staging, "
-        "live one"
-    )
+def test_an_unknown_context_is_one_error_with_its_place_and_those_that_there_are(tmp_path: Path) -> None:
+    inherited = changed('kubernetesVersion: "1.36"', 'kubernetesVersion: "1.36", context: stagin')
+    for given, catalog, stack, where in (
+        ("stagin", CATALOG, "config: {}\n", "--context"),
+        (None, CATALOG, OWN.format("stagin"), f"Pulumi.dev.yaml:{marked_line(OWN)}: cluster.context"),
+        (None, inherited, "config: {}\n", "catalog.yaml:2: cluster.context"),
+    ):
+        with pytest.raises(UserError) as caught:
+            contexts.in_context("dev", write(tmp_path, catalog, stack), given)
+        assert str(caught.value) == (
+            f"{where}: found 'stagin' (did you mean 'staging'?); allowed: a context of your kubeconfig, which has "
+            "staging, live one"
+        )

@@ -41,7 +41,6 @@ def deploys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cloudmart.deploy.applyset.apply", reached)
     monkeypatch.setattr("cloudmart.deploy.applyset.was_applied", lambda *_: False)
     monkeypatch.setattr("cloudmart.deploy.room.until_rolled_out", lambda *_: {})
-    monkeypatch.setattr("cloudmart.deploy.ownership.refuse_shared", lambda *_: None)
     monkeypatch.setattr(up, "_engine", reached)
 
 

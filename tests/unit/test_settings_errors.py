@@ -407,12 +407,15 @@ def test_a_broken_stack_file_gets_one_line_that_says_where_and_never_shows_a_sec
     ],
 )
 def test_a_setting_that_would_be_passed_over_is_an_error(tmp_path: Path, stack: str, message: str) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: cloudmart\n")
     assert problems(write(tmp_path, stack=stack)) == [f"Pulumi.dev.yaml:{marked_line(stack)}: {message}"]
 
 
 def test_configuration_of_the_project_and_of_other_providers_is_theirs(tmp_path: Path) -> None:
-    stack = "encryptionsalt: v1:x\nconfig:\n  cloudmarts:size: 1\n  aws:region: eu-north-1\n"
-    (tmp_path / "Pulumi.yaml").write_text("name: cloudmarts\nconfig:\n  size: {default: 2}\n")
+    stack = "encryptionsalt: v1:x\nconfig:\n  cloudmarts:size: 1\n  kubecost: 1\n  aws:region: eu-north-1\n"
+    (tmp_path / "Pulumi.yaml").write_text(
+        "name: cloudmarts\nconfig:\n  size: {default: 2}\n  cloudmart:postgresPassword: {type: string, secret: true}\n"
+    )
     assert loaded(write(tmp_path, stack=stack)).settings.project == "shop"
 
 

@@ -1,0 +1,107 @@
+"""What a model says against a file, in one line a problem."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from cloudmart.errors import meant
+from cloudmart.settings.source import Path_, dotted, shown
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value came from: a file and line, ``Pulumi config`` (given to the engine), or ``default`` (the model)."""
+
+    file: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+def place(path: Path_, origins: Mapping[Path_, Origin], otherwise: str) -> str:
+    """``file:line: key.path``; of the nearest ancestor that was written, where the path itself was not."""
+    for length in range(len(path), -1, -1):
+        if origin := origins.get(path[:length]):
+            return f"{origin}: {dotted(path) or 'top level'}"
+    return f"{otherwise}: {dotted(path) or 'top level'}"
+
+
+def explained(
+    error: ValidationError, model: type[BaseModel], tree: Mapping[str, Any], origins: Mapping[Path_, Origin], file: str
+) -> Iterable[str]:
+    """What a model has against a tree, one line a problem: where it was written, key path, found, allowed.
+
+    Where `origins` does not know, it is in the `file`. Secrets must not be among what was found.
+    """
+    for problem in error.errors(include_url=False):
+        path = tuple(part for part in problem["loc"] if part != "[key]")
+        # Unions put the name of the tried variant into the path; only what stands in the tree is a key.
+        while path and not _exists(tree, path[:-1]):
+            path = path[:-1]
+        at, found = place(path, origins, file), problem["input"]
+        kind, context = problem["type"], problem.get("ctx", {})
+        if kind == "extra_forbidden":
+            allowed = _fields_at(model, path[:-1])
+            yield f"{at}: found an unknown key{meant(str(path[-1]), allowed)}; allowed: {', '.join(allowed)}"
+        elif kind == "missing":
+            yield f"{at}: found nothing; allowed: this key is required"
+        elif kind == "value_error":
+            yield f"{at}: found {context['error']}"
+        elif kind in ("model_type", "dict_type", "mapping_type"):
+            yield f"{at}: found {shown(found)}; allowed: a mapping"
+        elif kind == "tuple_type":
+            yield f"{at}: found {shown(found)}; allowed: a list"
+        elif kind == "string_pattern_mismatch":
+            yield f"{at}: found {shown(found)}; allowed: text that matches {context['pattern']}"
+        else:
+            message = problem["msg"].removeprefix("Input should be ").replace("Input should ", "")
+            # Of a few words, as pydantic lists them.
+            words = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+            close = meant(found, words) if isinstance(found, str) else ""
+            yield f"{at}: found {shown(found)}{close}; allowed: {message[:1].lower() + message[1:]}"
+
+
+def _exists(tree: Any, path: Path_) -> bool:
+    for part in path:
+        try:
+            tree = tree[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
+
+
+@functools.cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema(by_alias=True)
+
+
+def _fields_at(model: type[BaseModel], path: Path_) -> list[str]:
+    """The keys that the model knows at a path."""
+    schema = _schema(model)
+    definitions = schema.get("$defs", {})
+    node: dict[str, Any] = schema
+
+    def resolved(part: dict[str, Any]) -> dict[str, Any]:
+        if "$ref" in part:
+            return resolved(definitions[part["$ref"].rsplit("/", 1)[1]])
+        for variant in part.get("anyOf", ()):
+            if variant.get("type") != "null":
+                return resolved(variant)
+        return part
+
+    for part in path:
+        node = resolved(node)
+        if isinstance(part, int):
+            node = node.get("items", {})
+        else:
+            # Keys with a grammar of their own, such as names of services, are patterns in the schema.
+            values = [node.get("additionalProperties"), *node.get("patternProperties", {}).values()]
+            node = node.get("properties", {}).get(part) or next((value for value in values if value), {})
+    return list(resolved(node).get("properties", {}))
