@@ -9,6 +9,8 @@ import base64
 import contextlib
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -283,7 +285,7 @@ def test_destroy_leaves_what_is_retained_and_nothing_else(shop: Shop) -> None:
     assert not [name for name in shop.names("priorityclasses") if name.startswith(SPACE)]
 
 
-def test_prod_takes_over_the_namespace_and_the_data_that_were_kept_and_a_preview_then_finds_no_change(
+def test_prod_takes_over_the_namespace_and_the_data_that_dev_left_once_that_is_said(
     shop: Shop,
 ) -> None:
     # Stores that operators run have other claims (docs/layers/data.md); here the same stores grow.
@@ -293,6 +295,12 @@ def test_prod_takes_over_the_namespace_and_the_data_that_were_kept_and_a_preview
 
     shop.project.config("prod", single)
     kept = {name: uid for name, uid in shop.held().items() if name in CLAIMS}
+    with pytest.raises(UserError, match=f"^namespace {SPACE}: found one of stack dev; allowed: none") as refused:
+        shop.up("prod")
+    commands = re.findall(r"`kubectl (.+?)`", str(refused.value))
+    assert commands
+    for command in commands:
+        shop.cluster.kubectl(*shlex.split(command))
     deployed, _ = shop.up("prod")
     held = shop.held()
     assert {name: held[name] for name in CLAIMS} == kept
