@@ -198,6 +198,8 @@ def test_an_autoscaler_that_leaves_the_catalog_is_gone_before_its_service_gets_o
 def _half_done_up(shop: Shop, value: str) -> Iterator[subprocess.Popen[str]]:
     """An `up` that sets a variable of order-service, as soon as its ConfigMap is written; killed in the end."""
     shop.project.catalog(lambda catalog: catalog["services"]["order-service"]["env"].update(FEATURE_X=value))
+    # Or its Deployment is through before anybody has looked.
+    shop.project.config("dev", lambda config: config["cloudmart:services"]["order-service"].update(minReadySeconds=5))
 
     def half_done() -> bool:
         assert process.poll() is None, "ended before it was half done"
