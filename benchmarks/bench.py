@@ -270,8 +270,8 @@ def page(found: list[tuple[int, int, list[Times]]], commands: list[float], uncha
         "  services.",
         "- Registrations are answered in the event loop's own thread: the same order on every run, and no switches.",
         "- Schemas are compiled once a kind, by a validator in Rust; the package with the data is not imported.",
-        "- The policies' own servicer converts each resource anew for each rule; calling the rules does not. They are asked",
-        "  about the kinds that they judge alone, and read one and the same copy: half their time.",
+        "- The policies' own servicer converts each resource anew for each rule; calling the rules does not. They are",
+        "  asked about the kinds that they judge alone, and read one and the same copy: half their time.",
         "- The preview takes the settings that its program has loaded from the same bytes.",
     ]
     return "\n".join(lines) + "\n"
