@@ -9,6 +9,9 @@ from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.errors import UserError, meant
 from cloudmart.settings import load_with_origins
 
+#: So many are listed.
+_MOST = 20
+
 
 def in_context(stack: str, root: Path, given: str | None) -> Kubectl | None:
     """kubectl in the context that was `given` on the command line, else in the stack's own; None without either: it is
@@ -26,8 +29,10 @@ def in_context(stack: str, root: Path, given: str | None) -> Kubectl | None:
     path = toolchain.kubectl()
     known = Kubectl(path=path).run("config", "get-contexts", "-o", "name").splitlines()
     if context not in known:
+        shown = ", ".join(known[:_MOST]) or "none"
+        more = f" and {len(known) - _MOST} more" if len(known) > _MOST else ""
         raise UserError(
             f"{where}: found {context!r}{meant(context, known)}; allowed: a context of your kubeconfig, which has "
-            f"{', '.join(known) or 'none'}"
+            f"{shown}{more}"
         )
     return Kubectl(path=path, context=context)

@@ -732,7 +732,12 @@ def _kubeconfigs() -> Iterator[Case]:
     files["authority"] = _yaml(config)
     for name, content in files.items():
         yield Case(
-            f"kubeconfig/{name}", argv, {"kubeconfig": content}, ("kubectl", "service"), True, {"KUBECTL": "real"}
+            f"kubeconfig/{name}",
+            argv,
+            {"kubeconfig": content},
+            ("kubectl", "service", "--context"),
+            True,
+            {"KUBECTL": "real"},
         )
 
 

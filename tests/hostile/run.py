@@ -97,7 +97,8 @@ def _prepare(base: Path) -> None:
         folder = base / "kubectl" / name
         folder.mkdir(parents=True)
         (folder / "kubectl").write_text(
-            f'#!/bin/sh\ncase "$*" in version*) echo "Client Version: v1.36.2"; exit 0;; esac\n{script}\n'
+            f'#!/bin/sh\ncase "$*" in version*) echo "Client Version: v1.36.2"; exit 0;; '
+            f"*get-contexts*) echo x; exit 0;; esac\n{script}\n"
         )
         (folder / "kubectl").chmod(0o755)
     if (real := _kubectl()) is not None:
