@@ -34,14 +34,13 @@ def declared(recording: Recording, *kinds: str) -> list[tuple[str, str]]:
 
 def of_another_stack(live: Mapping[str, Any], stack: str) -> str | None:
     """The stack that a live object belongs to, where that is another one."""
-    annotations = live["metadata"].get("annotations") or {}
-    found: str | None = annotations.get(STACK_OF)
-    return None if found == stack or annotations.get(PREPARED) == stack else found
+    found: str | None = _metadata(live, "annotations").get(STACK_OF)
+    return None if found == stack or is_prepared(live, stack) else found
 
 
-def is_prepared(namespace: Mapping[str, Any], stack: str) -> bool:
-    """Whether an administrator made a live namespace for the stack."""
-    return bool((namespace["metadata"].get("annotations") or {}).get(PREPARED) == stack)
+def is_prepared(live: Mapping[str, Any], stack: str) -> bool:
+    """Whether an administrator made a live object for the stack."""
+    return bool(_metadata(live, "annotations").get(PREPARED) == stack)
 
 
 def refuse_foreign(
@@ -57,7 +56,9 @@ def refuse_foreign(
         kind, name = found["kind"], found["metadata"]["name"]
         if other := of_another_stack(found, stack):
             problems[kind, name] = refusal(kubectl, kind, name, stack, other)
-        elif kind == "Namespace" and not (is_prepared(found, stack) or _labels(found).get(_PROJECT) == project):
+        elif kind == "Namespace" and not (
+            is_prepared(found, stack) or _metadata(found, "labels").get(_PROJECT) == project
+        ):
             problems[kind, name] = (
                 f"namespace {name}: found one that something else made; allowed: none, or one of this shop's. Choose "
                 f"another name; where it is meant for the shop: `{_command(kubectl)} label namespace {name} "
@@ -88,8 +89,8 @@ def _live(kubectl: Kubectl, names: Names) -> Iterator[Mapping[str, Any]]:
         yield from () if found is None else found.get("items", [found])
 
 
-def _labels(live: Mapping[str, Any]) -> Mapping[str, Any]:
-    return live["metadata"].get("labels") or {}
+def _metadata(live: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    return live["metadata"].get(what) or {}
 
 
 def _command(kubectl: Kubectl) -> str:

@@ -69,8 +69,7 @@ def _available(state: State) -> Check:
 
 def _workload(state: State, reference: Reference, live: Object) -> Iterator[Finding]:
     spec, status, found = live["spec"], live.get("status") or {}, conditions(live)
-    argument = f"{reference.kind.lower()}/{reference.name}"
-    see = state.kubectl("rollout", "status", argument, "--timeout=30s", namespace=reference.namespace)
+    argument, see = _argument(reference), _rollout_status(state, reference)
     if reference.kind == "DaemonSet":
         wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
         updated = status.get("updatedNumberScheduled", 0)
@@ -118,6 +117,14 @@ def _workload(state: State, reference: Reference, live: Object) -> Iterator[Find
         )
     elif updated < wanted or live["metadata"].get("generation", 0) > status.get("observedGeneration", 0):
         yield finding(reference.label, f"{updated} of {count(wanted, 'pod')} of the newest version", see, Status.WARN)
+
+
+def _argument(workload: Reference) -> str:
+    return f"{workload.kind.lower()}/{workload.name}"
+
+
+def _rollout_status(state: State, workload: Reference) -> str:
+    return state.kubectl("rollout", "status", _argument(workload), "--timeout=30s", namespace=workload.namespace)
 
 
 # --- pods -------------------------------------------------------------------------------------------------------------
@@ -247,9 +254,7 @@ def _unlabelled(state: State, pods: list[tuple[Reference, Object]]) -> Iterator[
             restart = state.kubectl("delete", "pod", reference.name, namespace=reference.namespace)
             mend = f"{restart}: its workload makes it anew, as declared"
             if of and of[0] in rolling:  # one of the old version would be made anew
-                argument = f"{of[0].kind.lower()}/{of[0].name}"
-                see = state.kubectl("rollout", "status", argument, "--timeout=30s", namespace=reference.namespace)
-                mend = f"it goes when the rollout is over: {see}"
+                mend = f"it goes when the rollout is over: {_rollout_status(state, of[0])}"
             yield finding(reference.label, f"{', '.join(told)}: its cost is booked wrong", mend)
 
 
