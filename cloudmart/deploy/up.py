@@ -15,7 +15,7 @@ from cloudmart.cluster.charts import ChartUnreachable, check_chart, check_manife
 from cloudmart.cluster.contexts import in_context
 from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.local import LocalCluster
-from cloudmart.deploy import applyset, kinds, ownership, room
+from cloudmart.deploy import applyset, kinds, ownership, replicas, room
 from cloudmart.deploy.engine import Engine, NoCli, find_cli
 from cloudmart.deploy.lease import Lease
 from cloudmart.deploy.rollout import wait_until_available
@@ -129,7 +129,10 @@ def _deploy(
 
     def delete_autoscaler(namespace: str, name: str) -> None:
         target.kubectl.run("delete", "hpa", name, f"--namespace={namespace}", "--ignore-not-found", "--wait=false")
+        # It may have scaled once more since.
+        replicas.release(target.kubectl, recording, held=engine.held)
 
+    replicas.release(target.kubectl, recording, held=engine.held)
     engine.up(progress, delete_autoscaler=delete_autoscaler, refresh=refresh)
     wait_until_available(recording, target.kubectl, progress)
     return recording, engine.environment()
