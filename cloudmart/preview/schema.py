@@ -6,7 +6,7 @@ in code. The cheap and frequent part of that is added here to the definitions, s
 used: the grammar of quantities, label keys and values, names, ports.
 
 Custom kinds are checked against their definitions (CRDs) where a folder with those is given: fields, types and
-grammars, not their rules between fields (CEL).
+grammars, not their rules between fields (CEL). A constraint's kind is defined by its template, among the objects.
 
 Not checked, and said so in the result: kinds without a schema. Not checked at all: everything that needs the cluster,
 such as whether a referenced object exists.
@@ -14,6 +14,7 @@ such as whether a referenced object exists.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import json
@@ -43,6 +44,8 @@ _ANNOTATION_KEY = _LABEL_KEY.replace("a-z0-9", "A-Za-z0-9")
 # RBAC names may hold anything that can stand in a path.
 _PATH_SEGMENT_KINDS = {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
 _DNS_LABEL_KINDS = {"Namespace", "Service"}
+#: A kind whose definition says what a constraint of Gatekeeper may match.
+_MATCHING = ("mutations.gatekeeper.sh/v1", "Assign")
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,8 @@ def validate(objects: Iterable[Recorded], version: str, definitions: Path | None
     version.
     """
     schemas = _schemas(version)
-    custom = _CustomSchemas(definitions, schemas)
+    objects = list(objects)
+    custom = _CustomSchemas(definitions, schemas, objects)
     errors: list[SchemaError] = []
     unchecked: dict[str, int] = {}
     checked = 0
@@ -145,8 +149,9 @@ class _Schemas:
 class _CustomSchemas:
     """The schemas of custom kinds: read when the first one is asked for."""
 
-    def __init__(self, folder: Path | None, builtin: _Schemas) -> None:
+    def __init__(self, folder: Path | None, builtin: _Schemas, objects: Iterable[Recorded]) -> None:
         self._folder = folder
+        self._objects = objects
         self._registry = builtin.registry
         self._validators: dict[tuple[str, str], jsonschema_rs.Draft202012Validator | None] = {}
 
@@ -174,7 +179,36 @@ class _CustomSchemas:
                     if version["served"]:
                         key = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
                         found[key] = version["schema"]["openAPIV3Schema"]
-        return found
+        matching = found.get(_MATCHING)
+        return found if matching is None else found | _of_constraints(self._objects, matching)
+
+
+def _of_constraints(objects: Iterable[Recorded], matching: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Definitions of constraints, as Gatekeeper makes them in the cluster.
+
+    As ``constraint/pkg/client/crds/schema.go`` of open-policy-agent/frameworks does it. What a constraint may match is
+    what the kind may that `matching` defines. A template with faults of its own defines nothing.
+    """
+    text = {"type": "string"}
+    points = {"type": "array", "items": {"type": "object", "properties": {"name": text}}}
+    scoped = {"type": "object", "properties": {"action": text, "enforcementPoints": points}}
+    fixed = {
+        "match": matching["properties"]["spec"]["properties"]["match"],
+        "enforcementAction": text,
+        "scopedEnforcementActions": {"type": "array", "items": scoped},
+    }
+    found = {}
+    for one in objects:
+        if one.kind != "ConstraintTemplate" or not (one.api_version or "").startswith("templates.gatekeeper.sh/"):
+            continue
+        with contextlib.suppress(AttributeError, LookupError, TypeError):
+            crd = one.inputs["spec"]["crd"]["spec"]
+            parameters = crd.get("validation", {}).get("openAPIV3Schema")
+            properties = fixed | ({} if parameters is None else {"parameters": parameters})
+            spec = {"type": "object", "properties": properties}
+            key = ("constraints.gatekeeper.sh/v1beta1", crd["names"]["kind"])
+            found[key] = {"type": "object", "properties": {"spec": spec}}
+    return found
 
 
 def _of_object(definition: dict[str, Any]) -> dict[str, Any]:

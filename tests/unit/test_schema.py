@@ -295,3 +295,73 @@ def test_custom_kinds_are_no_errors_before_their_definitions_are_fetched(tmp_pat
         "1 x fruit.example.com/v1 Apple: no schema, not checked",
         "1 object of custom kinds not checked: `cloudmart local start` fetches their schemas once",
     ]
+
+
+# --- Gatekeeper's constraints, whose kinds their templates define ---------------------------------------------
+
+MATCH: dict[str, Any] = {"type": "object", "properties": {"scope": {"type": "string"}}}
+
+
+@pytest.fixture
+def gatekeeper(tmp_path: Path) -> Path:
+    """A folder with the definition of the kind that says what a constraint may match."""
+    spec = {"type": "object", "properties": {"match": MATCH}}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    crd = {"spec": {"group": "mutations.gatekeeper.sh", "names": {"kind": "Assign"}, "versions": [version]}}
+    (tmp_path / "gatekeeper.yaml").write_text(json.dumps(crd))
+    return tmp_path
+
+
+def template(kind: str, parameters: dict[str, Any] | None = None) -> Recorded:
+    crd: dict[str, Any] = {"names": {"kind": kind}}
+    if parameters is not None:
+        crd["validation"] = {"openAPIV3Schema": {"type": "object", "properties": parameters}}
+    return recorded(
+        {
+            "apiVersion": "templates.gatekeeper.sh/v1",
+            "kind": "ConstraintTemplate",
+            "metadata": {"name": kind.lower()},
+            "spec": {"crd": {"spec": crd}},
+        }
+    )
+
+
+def constraint(kind: str, **spec: Any) -> Recorded:
+    metadata = {"name": "shop"}
+    return recorded(
+        {"apiVersion": "constraints.gatekeeper.sh/v1beta1", "kind": kind, "metadata": metadata, "spec": spec}
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        ({"parameters": {"most": 3}, "match": {"scope": "*"}, "enforcementAction": "deny"}, None),
+        ({"scopedEnforcementActions": [{"action": "deny", "enforcementPoints": [{"name": "audit"}]}]}, None),
+        ({"parameters": {"most": "3"}}, "spec.parameters.most"),
+        ({"parameters": {"moast": 3}}, "spec.parameters"),
+        ({"match": {"scoop": "*"}}, "spec.match"),
+        ({"enforcementaction": "deny"}, "spec"),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_a_constraint_is_judged_by_the_template_of_its_kind(
+    gatekeeper: Path, spec: dict[str, Any], path: str | None
+) -> None:
+    objects = [constraint("MostReplicas", **spec), template("MostReplicas", {"most": {"type": "integer"}})]
+    result = validate(objects, "1.36", gatekeeper)
+    assert [error.path for error in result.errors if error.urn == "urn:MostReplicas"] == ([path] if path else [])
+    assert "constraints.gatekeeper.sh/v1beta1 MostReplicas" not in result.unchecked
+
+
+def test_a_template_without_parameters_allows_none(gatekeeper: Path) -> None:
+    objects = [template("Plain"), constraint("Plain", parameters={})]
+    (error,) = validate(objects, "1.36", gatekeeper).errors
+    assert (error.urn, error.path) == ("urn:Plain", "spec")
+
+
+def test_a_constraint_without_a_template_that_can_be_read_is_listed_as_not_checked(gatekeeper: Path) -> None:
+    broken = recorded({"apiVersion": "templates.gatekeeper.sh/v1", "kind": "ConstraintTemplate", "spec": []})
+    result = validate([broken, constraint("Lost")], "1.36", gatekeeper)
+    assert "constraints.gatekeeper.sh/v1beta1 Lost" in result.unchecked
