@@ -3,9 +3,6 @@
 Pruning is kubectl's ApplySet: each namespace has one, whose parent is a Secret in that namespace, so what is no longer
 declared is found by its label and removed. What is cluster-wide, by the API server's word, is in the shop's. It is for
 trying out: there is no state, no history and no policy at `up`.
-
-Generated values (passwords) live in one Secret that belongs to no ApplySet. They are made once and kept from then on,
-until they are rotated: then there is another one beside the old, which goes once the new one has arrived.
 """
 
 from __future__ import annotations
@@ -13,19 +10,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import secrets
-import string
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cloudmart.cluster.discovery import served_kinds
 from cloudmart.cluster.kubectl import Kubectl
-from cloudmart.deploy import ownership
+from cloudmart.deploy import generated, ownership
 from cloudmart.deploy.kinds import Scopes
 from cloudmart.deploy.lease import Lease
 from cloudmart.errors import UserError
-from cloudmart.preview.recorder import Generated, Recording
+from cloudmart.preview.recorder import Recording
 from cloudmart.preview.render import Manifest, manifests, substitute
 
 _ENABLE = {"KUBECTL_APPLYSET": "true"}
@@ -79,7 +74,7 @@ def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes
     made = _create_missing(kubectl, (space for space in spaces if space.recorded.object_name == namespace))
     lease.take()
     made |= _create_missing(kubectl, (space for space in spaces if space.recorded.object_name != namespace))
-    values, superseded = _generated_values(kubectl, recording, found, namespace)
+    values, superseded = generated.values(kubectl, recording, found, namespace)
     objects = [sent(substitute(manifest.object, values), namespace, scopes) for manifest in found]
     live = {name: item for name, item in _live(kubectl, objects).items() if name not in made}
     declared = {_name(item): item for item in objects}
@@ -90,7 +85,7 @@ def apply(recording: Recording, kubectl: Kubectl, namespace: str, scopes: Scopes
     members = _apply_sets(kubectl, objects, namespace, recording.stack, lease)
     applied = _live(kubectl, objects)
     _start_with_declared_replicas(kubectl, applied, zip(objects, found, strict=True))
-    _forget(kubectl, recording.stack, namespace, superseded)
+    generated.forget(kubectl, recording.stack, namespace, superseded)
     after = {name: _digest(item, declared[name]) for name, item in applied.items()}
     return Applied(
         created=tuple(name for name in after if name not in before),
@@ -374,7 +369,7 @@ def set_id(stack: str, namespace: str) -> str:
 
 def sent(item: dict[str, Any], namespace: str, scopes: Scopes) -> dict[str, Any]:
     """The object, less the ApplySet's label, as it goes to the API server; `item` may be changed."""
-    return placed(_with_data(item), namespace, scopes)
+    return placed(generated.with_data(item), namespace, scopes)
 
 
 def placed(item: dict[str, Any], namespace: str, scopes: Scopes) -> dict[str, Any]:
@@ -383,78 +378,6 @@ def placed(item: dict[str, Any], namespace: str, scopes: Scopes) -> dict[str, An
     if scopes[item["apiVersion"], item["kind"]]:
         metadata["namespace"] = item["metadata"].get("namespace", namespace)
     return item | {"metadata": metadata}
-
-
-def _with_data(item: dict[str, Any]) -> dict[str, Any]:
-    # `stringData` is write-only: server-side apply would not see later that a key of it is gone.
-    plain = item.pop("stringData", None) if item["kind"] == "Secret" else None
-    if plain:
-        encoded = {key: base64.b64encode(value.encode()).decode() for key, value in plain.items()}
-        item["data"] = {**item.get("data", {}), **encoded}
-    return item
-
-
-# --- generated values ------------------------------------------------------------------------------------------------
-
-
-def generated_name(stack: str) -> str:
-    """Name of the Secret in the shop's namespace that keeps a stack's generated values."""
-    return f"cloudmart-{stack}-generated"
-
-
-def generated_key(sentinel: str) -> str:
-    """The key of a generated value in that Secret."""
-    return sentinel.strip(".")
-
-
-def _generated_values(
-    kubectl: Kubectl, recording: Recording, found: Iterable[Manifest], namespace: str
-) -> tuple[dict[str, str], list[str]]:
-    """A value for every sentinel that an object holds: the kept one, else a new one that is kept from now on. And the
-    keys of those that have been made anew since."""
-    name = generated_name(recording.stack)
-    live = kubectl.json("get", "secret", name, f"--namespace={namespace}", "--ignore-not-found")
-    kept = {key: base64.b64decode(value).decode() for key, value in ((live or {}).get("data") or {}).items()}
-    values: dict[str, str] = {}
-    missing: dict[str, str] = {}
-    wanted_keys: set[str] = set()
-    held = json.dumps([list(manifest.recorded.secrets.values()) for manifest in found])
-    for sentinel, wanted in recording.generated.items():
-        if sentinel not in held:
-            continue
-        if wanted.source == "config":
-            raise UserError(
-                f"Pulumi.{recording.stack}.yaml: config.{wanted.name}: found an encrypted value, which only the Pulumi "
-                "CLI can decrypt; put it on PATH"
-            )
-        key = generated_key(sentinel)
-        wanted_keys.add(key)
-        values[sentinel] = kept.get(key) or missing.setdefault(key, _generate(wanted))
-    if missing:
-        secret = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": name, "namespace": namespace},
-            "stringData": missing,
-        }
-        kubectl.run(
-            "apply",
-            "--server-side",
-            # Each run owns only the keys that it adds, so that none takes away what an earlier one made.
-            f"--field-manager=cloudmart-{secrets.token_hex(4)}",
-            "-f",
-            "-",
-            stdin=_yaml(_with_data(secret)),
-        )
-    slots = {_slot(key) for key in wanted_keys}
-    # What is not wanted at all just now, of a store that is switched off, is kept: it comes back with the data.
-    return values, [key for key in kept if key not in wanted_keys and _slot(key) in slots]
-
-
-def _slot(key: str) -> tuple[str, ...]:
-    """What the values that follow each other by rotation have in common: all of the key but the digest."""
-    parts = key.split(".")
-    return (*parts[:2], *parts[3:])
 
 
 def _require_accepted(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]]) -> None:
@@ -474,35 +397,3 @@ def _require_accepted(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]]) ->
         "-",
         stdin="\n---\n".join(_yaml(item) for item in secrets_),
     )
-
-
-def _forget(kubectl: Kubectl, stack: str, namespace: str, keys: Collection[str]) -> None:
-    if keys:
-        patch = json.dumps({"data": dict.fromkeys(keys)})
-        kubectl.run(
-            "patch", "secret", generated_name(stack), f"--namespace={namespace}", "--type=merge", f"--patch={patch}"
-        )
-
-
-def _generate(wanted: Generated) -> str:
-    """As pulumi-random's RandomPassword would: its length, its character classes, at least so many of each."""
-    if not wanted.type.endswith(":RandomPassword") or wanted.property != "result":
-        raise UserError(f"{wanted.urn}: {wanted.property} can only be made by the Pulumi engine; put its CLI on PATH")
-    given = wanted.inputs
-    length = int(given["length"])
-    classes = {
-        "lower": string.ascii_lowercase,
-        "upper": string.ascii_uppercase,
-        "numeric": string.digits,
-        "special": str(given.get("overrideSpecial") or "!@#$%&*()-_=+[]{}<>:?"),
-    }
-    used = {name: letters for name, letters in classes.items() if given.get(name, True)}
-    picked = [
-        secrets.choice(letters)
-        for name, letters in used.items()
-        for _ in range(int(given.get(f"min{name.capitalize()}", 0)))
-    ]
-    everything = "".join(used.values())
-    picked += [secrets.choice(everything) for _ in range(length - len(picked))]
-    secrets.SystemRandom().shuffle(picked)
-    return "".join(picked)

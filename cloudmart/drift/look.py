@@ -24,7 +24,7 @@ from cloudmart.cluster.api import Api, connected, path
 from cloudmart.cluster.discovery import Resource
 from cloudmart.cluster.kubectl import KubectlError
 from cloudmart.cluster.live import Place, Reference, release_of
-from cloudmart.deploy import applyset
+from cloudmart.deploy import applyset, generated
 from cloudmart.deploy.expected import Expected, Way
 from cloudmart.drift import fields
 from cloudmart.drift.controllers import is_controller, is_harmless, is_made_for_others
@@ -399,7 +399,7 @@ class _Look:
         keeper = found.get(self._keeper)
         data = (keeper or {}).get("data") or {}
         held = json.dumps([list(one.recorded.secrets.values()) for one in self._templates()])
-        wanted = {text: applyset.generated_key(text) for text in self.expected.recording.generated if text in held}
+        wanted = {text: generated.key_of(text) for text in self.expected.recording.generated if text in held}
         if not set(wanted.values()) <= set(data):
             return {}
         return {sentinel: base64.b64decode(data[key]).decode() for sentinel, key in wanted.items()}
@@ -410,7 +410,7 @@ class _Look:
     @property
     def _keeper(self) -> Reference:
         settings = self.expected.settings
-        return Reference("v1", "Secret", settings.namespace.name, applyset.generated_name(settings.stack))
+        return Reference("v1", "Secret", settings.namespace.name, generated.name_of(settings.stack))
 
     def _lost_values(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
         """The generated passwords are gone: the next `up` would make others, which no data knows."""
@@ -430,7 +430,7 @@ class _Look:
                     get = self._kubectl(
                         "get", f"secret/{manifest.recorded.object_name}", keeper, f"--output=go-template={go}"
                     )
-                    values.append(f'--from-literal={applyset.generated_key(str(template))}="$({get})"')
+                    values.append(f'--from-literal={generated.key_of(str(template))}="$({get})"')
         delete = f"{self._kubectl('delete', keeper.argument, keeper, '--ignore-not-found')} && "
         mend = delete + self._kubectl("create secret generic", keeper.name, keeper) + " " + " ".join(values)
         # What was there may still be had from the objects, but not after an `up`.

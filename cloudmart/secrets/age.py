@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudmart.cluster.kubectl import Kubectl
-from cloudmart.deploy import applyset
+from cloudmart.deploy import applyset, generated
 from cloudmart.deploy.engine import Engine, NoCli, present_cli
 from cloudmart.errors import UserError
 from cloudmart.secrets.inventory import Secret
@@ -22,12 +22,12 @@ def made(stack: str, root: Path, kubectl: Kubectl, namespace: str, secrets: Iter
     Raises ``UserError`` when the stack was deployed by the engine and its state cannot be read.
     """
     if applyset.was_applied(kubectl, namespace):
-        name = applyset.generated_name(stack)
+        name = generated.name_of(stack)
         kept = kubectl.json(
             "get", "secret", name, f"--namespace={namespace}", "--ignore-not-found", "--show-managed-fields"
         )
         times = _times_of_keys(kept or {})
-        keys = {one.name: applyset.generated_key(one.sentinel) for one in secrets if one.sentinel}
+        keys = {one.name: generated.key_of(one.sentinel) for one in secrets if one.sentinel}
         return {name: times[key] for name, key in keys.items() if key in times}
     if not kubectl.run("get", "namespace", namespace, "--ignore-not-found", "-o", "name"):
         return {}

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from cloudmart.cli import cli
 from cloudmart.cluster.local import LocalCluster
-from cloudmart.deploy import applyset, up
+from cloudmart.deploy import generated, up
 from cloudmart.deploy.engine import NoCli
 from cloudmart.preview.recorder import record
 from cloudmart.secrets.inventory import inventory
@@ -61,7 +61,7 @@ class Shop:
 
     def values(self) -> dict[str, str]:
         """By name, every generated value, as it is kept."""
-        kept = self.secret(applyset.generated_name("dev"))
+        kept = self.secret(generated.name_of("dev"))
         self.ever |= set(kept.values())
         return {key.split(".")[1]: value for key, value in kept.items()}
 
@@ -134,7 +134,7 @@ def test_a_rotation_that_the_cluster_refuses_restarts_nothing_and_is_finished_by
     assert "the rotation stands in Pulumi.dev.yaml" in ended.output
     # What was refused is not in use; both are kept.
     assert shop.secret("redis-credentials")["password"] == old["redis-password"]
-    assert len(shop.secret(applyset.generated_name("dev"))) == len(NAMES) + 1
+    assert len(shop.secret(generated.name_of("dev"))) == len(NAMES) + 1
     assert shop.pods() == pods
     shop.cluster.kubectl("delete", "secret", "redis-credentials", "-n", SPACE)
     assert shop.cloudmart("up", "--stack", "dev").exit_code == 0

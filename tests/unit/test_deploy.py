@@ -17,7 +17,7 @@ from pulumi import automation
 from pulumi.automation import events
 
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
-from cloudmart.deploy import applyset, engine, up
+from cloudmart.deploy import applyset, engine, generated, up
 from cloudmart.deploy.engine import Engine, NoCli, PolicyViolated, passphrase_file
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Generated, record
@@ -231,7 +231,7 @@ def test_a_failure_without_a_diagnostic_tells_the_cli_s_last_error_whole(root: P
 )
 def test_a_generated_value_keeps_to_its_length_and_classes(inputs: dict[str, Any], allowed: Any) -> None:
     wanted = Generated("s", "random", "n", "result", "urn", "random:index/randomPassword:RandomPassword", inputs)
-    values = {applyset._generate(wanted) for _ in range(50)}
+    values = {generated._generate(wanted) for _ in range(50)}
     assert all(len(value) == inputs["length"] and allowed(value) for value in values)
     assert len(values) == 50
 
@@ -239,7 +239,7 @@ def test_a_generated_value_keeps_to_its_length_and_classes(inputs: dict[str, Any
 def test_what_only_the_engine_can_make_is_an_error_that_says_so() -> None:
     wanted = Generated("s", "random", "n", "bcryptHash", "urn:x", "random:index/randomPassword:RandomPassword", {})
     with pytest.raises(UserError, match="urn:x: bcryptHash can only be made by the Pulumi engine"):
-        applyset._generate(wanted)
+        generated._generate(wanted)
 
 
 def test_leaving_out_helm_takes_the_whole_layer_and_nothing_else() -> None:
