@@ -87,7 +87,7 @@ def _contenders(root: Path, made: Path) -> dict[str, Callable[[bool], Taken]]:
     if engine.cli() is not None:
         its = engine.project(root)
         found[ENGINE] = lambda memory: run(
-            its.command("preview"), folder=root, environment=its.environment, memory=memory
+            its.command("preview", pack=True), folder=root, environment=its.environment, memory=memory
         )
     return found
 

@@ -28,10 +28,10 @@ class Project:
     root: Path
     environment: Mapping[str, str]
 
-    def command(self, verb: str, *options: str) -> Sequence[str]:
-        """``pulumi preview`` or ``up`` of stack dev with the pack on."""
-        pack = ["--policy-pack", "policy", "--policy-pack-config", "policy/config/dev.json"]
-        return ["pulumi", verb, "--stack", "dev", "--non-interactive", "--color=never", *pack, *options]
+    def command(self, verb: str, *options: str, pack: bool) -> Sequence[str]:
+        """``pulumi preview`` or ``up`` of stack dev, with the policy pack or without."""
+        packs = ["--policy-pack", "policy", "--policy-pack-config", "policy/config/dev.json"] if pack else []
+        return ["pulumi", verb, "--stack", "dev", "--non-interactive", "--color=never", *packs, *options]
 
 
 def project(root: Path, kubeconfig: Path | None = None) -> Project:
