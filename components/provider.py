@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pulumi_kubernetes as kubernetes
 
 
@@ -18,6 +20,8 @@ def cluster_provider(context: str | None) -> kubernetes.Provider:
         enable_config_map_mutable=True,
         enable_secret_mutable=True,
         # A run that was killed has made objects that the state does not know, and `destroy` leaves the namespace: the
-        # next `up` takes them over instead of failing. Fields that somebody else manages still stop it.
-        upsert_existing_objects=True,
+        # next `up` takes them over instead of failing. Fields that somebody else manages still stop it. But the preview
+        # of a replacement, whose object is still there, fails then: by the provider's own variable it can be switched
+        # off for one (docs/safe-change.md).
+        upsert_existing_objects=os.environ.get("PULUMI_K8S_UPSERT_EXISTING_OBJECTS", "true") != "false",
     )

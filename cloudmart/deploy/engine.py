@@ -43,6 +43,8 @@ _WORDS = {
     "import": "imported",
 }
 _CONFLICT = "server-side apply field conflict"
+#: The provider's own variable, which `components/provider.py` reads too.
+_TAKE_OVER = "PULUMI_K8S_UPSERT_EXISTING_OBJECTS"
 _AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
 #: What the engine adds to every failure.
 _ECHOES = ("preview failed", "update failed", "destroy failed")
@@ -155,8 +157,7 @@ class Engine:
         }
         # The Automation API's `up` makes no preview, and rules on the whole stack only speak at its end: too late to
         # stop anything. So the preview comes first.
-        with self._events(progress) as planned:
-            stack.preview(on_event=planned, **options)
+        planned = self._previewed(stack, progress, options)
         progress("previewed: nothing breaks a mandatory rule")
         for namespace, name in planned.leaving_autoscalers:
             # The engine deletes last: until then it would put back its own minimum of replicas, over what its service
@@ -172,6 +173,26 @@ class Engine:
         changes = result.summary.resource_changes or {}
         progress(", ".join(f"{count} {_WORDS.get(op, op)}" for op, count in sorted(changes.items())) or "nothing to do")
         return {key: output.value for key, output in result.outputs.items() if not output.secret}
+
+    def _previewed(self, stack: automation.Stack, progress: Progress, options: Mapping[str, Any]) -> _Watcher:
+        """What a preview that went through has shown."""
+        try:
+            with self._events(progress) as planned:
+                stack.preview(on_event=planned, **options)
+        except PolicyViolated:
+            raise
+        except UserError:
+            if not planned.only_replacements_failed:
+                raise
+            # The provider asks the API server to change the object that is still there, which is refused: that is why
+            # it is replaced. Where it may not take over what is there, it asks for another one.
+            progress("what is to be replaced is still there: previewed once more, as if it were not")
+            given = stack.workspace.env_vars
+            stack.workspace.env_vars = {**given, _TAKE_OVER: "false"}
+            with self._events(progress) as planned:
+                stack.preview(on_event=planned, **options)
+            stack.workspace.env_vars = given
+        return planned
 
     def destroy(self, progress: Progress) -> None:
         """`pulumi destroy`; what is protected stops it, what is retained stays."""
@@ -295,7 +316,11 @@ class Engine:
         require_pack_environment(self.root)
         self._write_project()
         try:
-            return automation.Stack.create_or_select(self.stack, self._workspace())
+            try:
+                return automation.Stack.create_or_select(self.stack, self._workspace())
+            except automation.StackAlreadyExistsError:
+                # Another run has made it since this one found none.
+                return automation.Stack.select(self.stack, self._workspace())
         except automation.CommandError as error:
             said = _last_error(str(error))
             if "incorrect passphrase" in said:
@@ -414,12 +439,21 @@ class _Watcher:
         self.errors: list[str] = []
         #: Namespace and name of those that are to be deleted.
         self.leaving_autoscalers: list[tuple[str, str]] = []
+        self._replaced: set[str] = set()
+        self._failed: set[str | None] = set()
         #: Whether the engine has said that it ends before it is done.
         self.cancelling = False
+
+    @property
+    def only_replacements_failed(self) -> bool:
+        """Whether it failed, and with nothing but objects that are to be replaced."""
+        return bool(self._failed) and self._failed <= self._replaced
 
     def __call__(self, event: events.EngineEvent) -> None:
         if (begun := event.resource_pre_event) is not None:
             metadata = begun.metadata
+            if metadata.op is events.OpType.CREATE_REPLACEMENT:
+                self._replaced.add(metadata.urn)
             if metadata.op is events.OpType.DELETE and metadata.type == _AUTOSCALER and metadata.old is not None:
                 namespace, _, name = metadata.old.id.partition("/")
                 self.leaving_autoscalers.append((namespace, name))
@@ -451,10 +485,14 @@ class _Watcher:
             if _CONFLICT in text:
                 text += "; `cloudmart up --refresh` takes these fields back"
             if text.endswith(_NAME_IN_USE):
-                text += f"; a run that was killed left it half made: `{_FORGET_RELEASE}`, and run again"
+                text += (
+                    f"; where a run that was killed left it half made, `{_FORGET_RELEASE}` and run again. Else it is "
+                    "deployed, by something else or by a component under another name or type: give it that as an alias"
+                )
             # One failure cancels what is under way elsewhere, and the whole update: echoes, not reasons.
             if text and text not in (*self.errors, *_ECHOES) and not text.endswith("context canceled"):
                 self.errors.append(text)
+                self._failed.add(said.urn)
 
 
 def _resource(urn: str | None) -> str:

@@ -123,7 +123,9 @@ def _deploy(
                 f"{stack}; allowed: the cluster that the stack was deployed to. If it is that one, or if the stack "
                 f"has moved here, `cloudmart up --stack {stack} --refresh` makes all of it anew"
             )
-        progress("the local cluster has been made anew: the stack's state is brought to it first")
+        progress(
+            f"namespace {settings.namespace.name} is gone from the local cluster: the stack's state learns that first"
+        )
         refresh = True
     progress(f"pulumi {cli.version}: preview with the policy pack, then up")
 

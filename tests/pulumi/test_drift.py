@@ -9,9 +9,12 @@ import json
 import subprocess
 from typing import Any
 
+import pytest
+
 from cloudmart.deploy import expected
 from cloudmart.deploy.expected import Way
 from cloudmart.drift.look import Drift, Kind, look
+from cloudmart.errors import UserError
 from tests.pulumi.shop import SPACE, Shop
 
 Json = Any
@@ -91,6 +94,41 @@ def test_a_release_that_helm_does_not_know_as_deployed_is_told(shop: Shop) -> No
         found = [(one.object.label, one.path, one.declared, one.live) for one in _look(shop).findings]
         failed = ("Release kubecost/kubecost", "status", "deployed", "failed")
         assert found == ([failed] if status == "failed" else [])
+
+
+def test_a_store_that_gets_another_volume_size_is_replaced_and_keeps_its_claim_and_its_password(shop: Shop) -> None:
+    before, passwords = shop.held(), shop.passwords()
+
+    def larger(config: Any) -> None:
+        config.setdefault("cloudmart:data", {}).setdefault("redis", {})["storage"] = {"size": "3Gi"}
+
+    shop.project.config("dev", larger)
+    _, lines = shop.up("dev")
+    assert "what is to be replaced is still there: previewed once more, as if it were not" in lines
+    assert {line for line in lines if line.startswith(("created anew ", "replaced "))} == {
+        "created anew StatefulSet redis",
+        "replaced StatefulSet redis",
+    }
+    after = shop.held()
+    lost = {name for name in before if after.get(name) != before[name]}
+    assert lost == {"StatefulSet redis", "Pod redis-0"}
+    assert shop.passwords() == passwords
+    assert _changes(shop.pulumi("preview", "-s", "dev", "--json")) == set()
+    assert _look(shop).findings == []
+
+
+def test_a_replacement_that_the_api_server_would_refuse_stops_up_before_anything_is_changed(shop: Shop) -> None:
+    before = shop.held()
+    file = shop.project.root / "components" / "data" / "store.py"
+    text = file.read_text()
+    assert text.count('"ReadWriteOnce"') == 1, "the test does not know this code"
+    file.write_text(text.replace('"ReadWriteOnce"', '"ReadWriteSometimes"'))
+    try:
+        with pytest.raises(UserError, match=r"StatefulSet \w+: .*ReadWriteSometimes"):
+            shop.up("dev")
+    finally:
+        file.write_text(text)
+    assert shop.held() == before
 
 
 def test_a_component_that_is_renamed_with_an_alias_keeps_every_object(shop: Shop) -> None:

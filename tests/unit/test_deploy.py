@@ -9,7 +9,7 @@ import stat
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -205,6 +205,39 @@ def test_a_failure_tells_the_engines_error_without_its_markup(root: Path) -> Non
         "catalog.yaml:5: two",
     ]
     assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("failed", "again"), [(["redis"], True), (["redis", "user-service"], False), (["user-service"], False), ([], False)]
+)
+def test_a_preview_is_made_again_only_where_nothing_failed_but_what_is_to_be_replaced(
+    root: Path, failed: list[str], again: bool
+) -> None:
+    def urn(name: str) -> str:
+        return f"urn:pulumi:dev::cloudmart::kubernetes:apps/v1:StatefulSet::{name}"
+
+    with pytest.raises(UserError), an_engine(root)._events(lambda _line: None) as watcher:  # noqa: PT012
+        metadata = {"op": "create-replacement", "urn": urn("redis"), "type": "kubernetes:apps/v1:StatefulSet"}
+        begun = {"metadata": metadata, "planning": True}
+        watcher(events.EngineEvent.from_json({"sequence": 1, "timestamp": 1, "resourcePreEvent": begun}))
+        for name in failed:
+            said = {"urn": urn(name), "message": f"{name} is invalid", "color": "never", "severity": "error"}
+            watcher(events.EngineEvent.from_json({"sequence": 2, "timestamp": 1, "diagnosticEvent": said}))
+        raise command_error()
+    assert watcher.only_replacements_failed is again
+
+
+def test_a_stack_that_another_run_makes_at_the_same_time_is_used(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(*_: object) -> automation.Stack:
+        result = automation.CommandResult(stdout="", stderr="error: stack 'dev' already exists", code=255)
+        raise automation.StackAlreadyExistsError(result)
+
+    made = cast(automation.Stack, object())
+    monkeypatch.setattr(automation.Stack, "create_or_select", create)
+    monkeypatch.setattr(automation.Stack, "select", lambda *_: made)
+    monkeypatch.setattr(engine, "require_pack_environment", lambda _root: None)
+    monkeypatch.setattr(Engine, "_workspace", lambda _self: None)
+    assert an_engine(root)._selected() is made
 
 
 @pytest.mark.parametrize(
