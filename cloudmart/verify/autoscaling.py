@@ -51,7 +51,7 @@ def _blind(state: State, reference: Reference, live: Object) -> Iterator[Finding
         declared = state.expected.objects.get(reference)
         wanted = declared.object["spec"]["scaleTargetRef"] if declared else target
         other = "" if wanted["name"] == target["name"] else f"; declared is {wanted['kind']} {wanted['name']}"
-        yield finding(reference.label, f"its target {at.kind} {at.name} is not there{other}", state.up)
+        yield finding(reference.label, f"its target {at.kind} {at.name} is not there{other}", state.put_back)
         return
     found = conditions(live)
     told = False
@@ -138,7 +138,7 @@ def _held(state: State, reference: Reference, live: Object) -> Iterator[Finding]
         yield finding(
             reference.label,
             "covers no pod",
-            f"bring up its pods, see above; where its selector was changed: {state.up}",
+            f"bring up its pods, see above; where its selector was changed: {state.put_back}",
         )
     elif healthy < expected:
         yield finding(
@@ -150,5 +150,6 @@ def _held(state: State, reference: Reference, live: Object) -> Iterator[Finding]
         yield finding(
             reference.label,
             f"allows no eviction even though all of {count(expected, 'pod')} are healthy: no node can be drained",
-            f"{state.up} where it is not as declared; else allow one: fewer in minAvailable, or one in maxUnavailable",
+            f"{state.put_back} where it is not as declared; else allow one: fewer in minAvailable, or one in "
+            "maxUnavailable",
         )

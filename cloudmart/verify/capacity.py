@@ -68,7 +68,7 @@ def _too_small(
 ) -> Iterator[Finding]:
     namespace = quota["metadata"]["namespace"]
     mend = (
-        f"{state.up} puts the declared quota back; where it is the declared one, raise `namespace.headroom` in "
+        f"{state.put_back} puts the declared quota back; where it is the declared one, raise `namespace.headroom` in "
         f"Pulumi.{state.expected.settings.stack}.yaml, or delete what is not declared: "
         + state.kubectl("get", "pods", namespace=namespace)
     )

@@ -57,7 +57,7 @@ def _charts(state: State) -> Check:
             continue
         made = {release_of(live) for _, live in state.found("Deployment", "StatefulSet", "DaemonSet")}
         if release not in made and _makes_workloads(state, release):
-            findings.append(finding(f"release {release}", "nothing that it makes is there", state.up))
+            findings.append(finding(f"release {release}", "nothing that it makes is there", state.put_back))
     if not releases:
         why = "; ".join(state.left_out) or "this stack has none"
         return skipped(Stage.LAYERS, name, why)

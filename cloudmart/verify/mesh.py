@@ -38,12 +38,14 @@ def _loose(state: State) -> Iterator[Finding]:
     for one in state.declared("PeerAuthentication", group=_SECURITY):
         live = state.live.get(one.reference)
         if live is None:
-            yield finding(one.reference.label, "is not there: callers without a certificate may be let in", state.up)
+            yield finding(
+                one.reference.label, "is not there: callers without a certificate may be let in", state.put_back
+            )
             continue
         for where, mode in _modes(one.object).items():
             found = _modes(live).get(where, "not set")
             if found != mode:
-                yield finding(one.reference.label, f"{where} is {found} instead of {mode}", state.up)
+                yield finding(one.reference.label, f"{where} is {found} instead of {mode}", state.put_back)
     for reference, live in state.found("PeerAuthentication"):
         if reference in state.expected.objects:
             continue
@@ -70,9 +72,9 @@ def _unauthorized(state: State) -> Iterator[Finding]:
     for one in state.declared("AuthorizationPolicy", group=_SECURITY):
         live = state.live.get(one.reference)
         if live is None:
-            yield finding(one.reference.label, "is not there", state.up)
+            yield finding(one.reference.label, "is not there", state.put_back)
         elif _rules(live) != _rules(one.object):
-            yield finding(one.reference.label, "says not what is declared", state.up)
+            yield finding(one.reference.label, "says not what is declared", state.put_back)
     for reference, live in state.found("AuthorizationPolicy"):
         if reference not in state.expected.objects and (live.get("spec") or {}).get("action", "ALLOW") == "ALLOW":
             yield finding(

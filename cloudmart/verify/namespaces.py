@@ -68,7 +68,7 @@ def _kinds(state: State) -> Check:
             finding(
                 f"{kind} ({api_version})",
                 f"is not served; {count(number, 'object')} of it cannot be there",
-                f"install what defines it: {state.up} does, where a chart of the stack brings it",
+                f"install what defines it: {state.put_back} does, where a chart of the stack brings it",
             )
             for (api_version, kind), number in unknown.items()
         ],
@@ -83,14 +83,17 @@ def _there(state: State) -> Check:
         if live is None:
             within = sum(other.namespace == name for other in state.expected.objects)
             findings.append(
-                finding(f"Namespace {name}", f"is not there, and so are {count(within, 'object')} in it", state.up)
+                finding(
+                    f"Namespace {name}", f"is not there, and so are {count(within, 'object')} in it", state.put_back
+                )
             )
         elif (phase := live.get("status", {}).get("phase")) != "Active":
             findings.append(
                 finding(
                     f"Namespace {name}",
                     f"is {phase}: somebody deletes it",
-                    f"wait until it is gone ({state.kubectl('get', 'namespace', name, '--watch')}), then {state.up}",
+                    f"wait until it is gone ({state.kubectl('get', 'namespace', name, '--watch')}), then "
+                    + state.put_back,
                 )
             )
     return judged(Stage.NAMESPACES, "there and active", ", ".join(state.namespaces) or "none is declared", findings)
@@ -105,7 +108,9 @@ def _loosened(state: State) -> Iterator[Finding]:
                 f"{key} is {found.get(key, 'not set')} instead of {level}" for key, level in differing.items()
             )
             enforced = any(key.startswith("enforce") for key in differing)
-            yield finding(f"Namespace {one.reference.name}", told, state.up, Status.FAIL if enforced else Status.WARN)
+            yield finding(
+                f"Namespace {one.reference.name}", told, state.put_back, Status.FAIL if enforced else Status.WARN
+            )
 
 
 def _levels(namespace: Mapping[str, Any]) -> dict[str, str]:
@@ -127,9 +132,11 @@ def _open(state: State) -> Iterator[Finding]:
             continue
         live = state.live.get(one.reference)
         if live is None:
-            yield finding(one.reference.label, "is not there: whatever no policy selects may talk to anybody", state.up)
+            yield finding(
+                one.reference.label, "is not there: whatever no policy selects may talk to anybody", state.put_back
+            )
         elif not _denies_all(live):
-            yield finding(one.reference.label, "denies no longer everything in both directions", state.up)
+            yield finding(one.reference.label, "denies no longer everything in both directions", state.put_back)
 
 
 def _denies_all(policy: Mapping[str, Any]) -> bool:

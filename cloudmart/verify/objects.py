@@ -43,7 +43,7 @@ def _missing(state: State) -> Iterator[Finding]:
             and reference.namespace not in state.lost
             and not _is_lost(reference, state)
         ):
-            yield finding(reference.label, "is not there", state.up)
+            yield finding(reference.label, "is not there", state.put_back)
 
 
 def _is_lost(reference: Reference, state: State) -> bool:
@@ -62,14 +62,14 @@ def _foreign(state: State) -> Iterator[Finding]:
         if lost or other:
             told = [f"lost the label {key}" for key in lost]
             told += [f"label {key} is {labels[key]} instead of {wanted[key]}" for key in other]
-            yield finding(reference.label, ", ".join(told), state.up)
+            yield finding(reference.label, ", ".join(told), state.put_back)
         managers = _managers(live)
         if managers and not any(manager.startswith(_OURS) for manager in managers):
             who = ", ".join(name for name, _ in managers.most_common(3))
             yield finding(
                 reference.label,
                 f"was written by {who}, never by us",
-                f"find out who made it; {state.up} takes it over or says why not",
+                f"find out who made it; {state.put_back} takes it over or says why not",
                 Status.WARN,
             )
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from cloudmart.cluster.api import Api
 from cloudmart.cluster.kubectl import KubectlError
 from cloudmart.cluster.live import Place, Reference
-from cloudmart.deploy.expected import Declared, Expected
+from cloudmart.deploy.expected import Declared, Expected, Way
 from cloudmart.drift import look
 
 Object: TypeAlias = Mapping[str, Any]
@@ -103,15 +103,20 @@ class State:
 
     @property
     def up(self) -> str:
-        """What puts right what is declared."""
+        """What deploys settings that were changed."""
         return f"cloudmart up --stack {shlex.quote(self.expected.settings.stack)}" + self._in_context
+
+    @property
+    def put_back(self) -> str:
+        """What makes live objects as declared again. Without a refresh the engine compares with its state alone."""
+        return self.up + (" --refresh" if self.expected.way is Way.PULUMI else "")
 
     def kubectl(self, *arguments: str, namespace: str = "") -> str:
         """A command to type."""
         words = [*arguments[:1], *(["-n", namespace] if namespace else []), *arguments[1:]]
         kubeconfig = self.expected.target.kubectl.kubeconfig
         where = f" --kubeconfig {shlex.quote(str(kubeconfig))}" if kubeconfig else self._in_context
-        return f"kubectl{where} {shlex.join(words)}"
+        return f"{shlex.quote(str(self.expected.target.kubectl.path))}{where} {shlex.join(words)}"
 
     @property
     def _in_context(self) -> str:

@@ -72,7 +72,7 @@ def _missing(state: State) -> Iterator[Finding]:
             yield finding(
                 reference.label,
                 f"is not there; {owner} wants it",
-                f"{state.up} where {owner} is not there either; else see what keeps it from being made: "
+                f"{state.put_back} where {owner} is not there either; else see what keeps it from being made: "
                 + state.kubectl("describe", "statefulset", namespace=reference.namespace),
             )
 

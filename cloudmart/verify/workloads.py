@@ -86,7 +86,7 @@ def _workload(state: State, reference: Reference, live: Object) -> Iterator[Find
         # An autoscaler leaves what stands at zero alone, and `up` leaves the number to the autoscaler.
         least = declared.recorded.inputs["spec"].get("replicas", 1)
         mend = state.kubectl("scale", argument, f"--replicas={least}", namespace=reference.namespace)
-        yield finding(reference.label, "is scaled to 0", mend if scaled else state.up)
+        yield finding(reference.label, "is scaled to 0", mend if scaled else state.put_back)
         return
     if spec.get("paused"):
         resume = state.kubectl("rollout", "resume", argument, namespace=reference.namespace)
@@ -95,7 +95,7 @@ def _workload(state: State, reference: Reference, live: Object) -> Iterator[Find
         yield finding(
             reference.label,
             f"its pods are refused: {reason(failure)}",
-            f"mend what refuses them (the quota, a policy, an account that is missing), then {state.up}",
+            f"mend what refuses them (the quota, a policy, an account that is missing), then {state.put_back}",
         )
     available = found.get("Available")
     progressing = found.get("Progressing")
@@ -193,12 +193,12 @@ def _waiting(state: State, reference: Reference, pod: Object) -> Iterator[Findin
         if "Image" in why or "Registry" in why:
             mend = (
                 f"make sure that {image} is there and may be pulled (name, tag, pull secret), mend it in catalog.yaml, "
-                f"then {state.up}"
+                f"then {state.put_back}"
             )
         elif why == "CrashLoopBackOff":
             mend = f"{logs} shows why it ends"
         elif why.startswith("CreateContainer"):
-            mend = f"what it refers to is missing: {state.up} puts back what is declared"
+            mend = f"what it refers to is missing: {state.put_back} puts back what is declared"
         else:
             mend = state.kubectl("describe", "pod", reference.name, namespace=reference.namespace)
         yield finding(
@@ -355,7 +355,7 @@ def _services(state: State, pods: list[tuple[Reference, Object]]) -> Check:
                 finding(
                     one.reference.label,
                     f"no ready pod is behind it{why}",
-                    state.up if why else "bring up the pods that it selects, see above",
+                    state.put_back if why else "bring up the pods that it selects, see above",
                 )
             )
     return judged(

@@ -53,6 +53,15 @@ def _expected() -> Expected:
     )
 
 
+@pytest.mark.parametrize(("way", "ends"), [(Way.APPLY_SET, "dev"), (Way.PULUMI, "dev --refresh")])
+def test_what_puts_live_objects_back_refreshes_under_the_engine_which_else_finds_nothing_to_do(
+    way: Way, ends: str
+) -> None:
+    state = State(expected=replace(_expected(), way=way), live={})
+    assert state.put_back == f"cloudmart up --stack {ends}"
+    assert state.up == "cloudmart up --stack dev"
+
+
 def _status(item: Json) -> Json:
     kind, spec = item["kind"], item.get("spec") or {}
     if kind == "Namespace":
