@@ -14,6 +14,10 @@ from cloudmart.settings import Settings
 
 _EXTERNAL_SECRET = "ExternalSecret"  # noqa: S105 - a kind
 _SECRET_KEYS = ("secretname", "existingsecret", "configsecret")
+#: Lists of names, in the values of charts and of a consumer of Kong.
+_LISTS = ("pullsecrets", "credentials")
+#: Of a listener of the Gateway API; and on a Gateway whose certificates cert-manager makes.
+_CERTIFICATES, _ISSUER = "certificateRefs", "cert-manager.io/cluster-issuer"
 #: Keys of a Secret's manifest that hold its values.
 _VALUES = ("stringData", "data")
 
@@ -75,6 +79,9 @@ def inventory(recording: Recording, settings: Settings) -> list[Secret]:
     found: list[Secret] = []
     made = set()
     for holder in recording.resources:
+        if _ISSUER in (holder.metadata.get("annotations") or {}):
+            # cert-manager makes them.
+            made |= {(str(holder.namespace), one.name) for one in _references(holder.inputs)}
         if holder.kind == _EXTERNAL_SECRET:
             found += _fetched(holder, settings, readers)
             made.add((str(holder.namespace), str(holder.inputs["spec"]["target"]["name"])))
@@ -201,13 +208,19 @@ def _references(value: Any, key: str = "") -> Iterator[_Reference]:
     reference, or as the name of an existing Secret. `key` is the one under which `value` stands."""
     if isinstance(value, list):
         for item in value:
+            if isinstance(item, str) and item and key.lower().endswith(_LISTS):
+                yield _Reference(item, frozenset())
             yield from _references(item, key)
     if not isinstance(value, Mapping):
         return
     name = value.get("name")
     # `{name, key}` is how kinds of every group name one key of a Secret; the same of a ConfigMap says so.
     one_key = set(value) == {"name", "key"} and "configmap" not in key.lower()
-    if isinstance(name, str) and name and ("secret" in key.lower() or one_key or value.get("kind") == "Secret"):
+    if (
+        isinstance(name, str)
+        and name
+        and ("secret" in key.lower() or key == _CERTIFICATES or one_key or value.get("kind") == "Secret")
+    ):
         yield _Reference(name, _keys(value))
     for below, item in value.items():
         if isinstance(item, str) and item and below.lower().endswith(_SECRET_KEYS):

@@ -618,7 +618,7 @@ class KafkaSettings(Store):
     retention_hours: Positive = 72
     #: Parallelism of a topic that does not say how much it wants.
     partitions: Positive = 3
-    #: On, as long as no topic is declared: a producer's first message makes its topic.
+    #: A producer's first message makes a topic that is not there. In mode `operator` topics are only those declared.
     auto_create_topics: Flag = True
     #: The topics; services say which they produce to and consume from. In mode `operator` there are no others.
     topics: FrozenMapping[TopicName, Topic] = Field(default={}, validate_default=True)

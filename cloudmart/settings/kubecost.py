@@ -146,14 +146,14 @@ class KubecostSettings(Layer):
         if self.is_v3:
             return self
         if self.image_registry is not None:
-            raise ValueError("imageRegistry works with chart kubecost only; allowed: leave it out for cost-analyzer")
+            raise ValueError("imageRegistry with chart cost-analyzer; allowed: only with chart kubecost")
         if self.has_agent != (self.federated_storage_secret is not None):
             version = self.chart.resolved.version
             raise ValueError(
-                f"chart cost-analyzer {version} needs federatedStorageSecret: 2.9 only prepares an upgrade to 3.x"
+                f"chart cost-analyzer {version} without federatedStorageSecret; allowed: with it, because 2.9 only "
+                "prepares an upgrade to 3.x, or version 2.8"
                 if self.has_agent
-                else f"federatedStorageSecret does not work with chart cost-analyzer {version}; allowed: 2.9, or "
-                "chart kubecost"
+                else f"federatedStorageSecret with chart cost-analyzer {version}; allowed: 2.9, or chart kubecost"
             )
         return self
 

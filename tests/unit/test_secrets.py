@@ -142,6 +142,26 @@ def test_what_the_program_does_not_make_is_listed_as_from_elsewhere() -> None:
     ]
 
 
+def test_what_people_put_there_by_hand_is_listed_and_not_what_cert_manager_makes() -> None:
+    def gateway(name: str, **metadata: Any) -> Any:
+        listeners = [{"tls": {"certificateRefs": [{"name": f"{name}-certificate"}]}}]
+        found = recorded("Gateway", name, spec={"listeners": listeners})
+        found.inputs["metadata"] |= metadata
+        return found
+
+    consumer = recorded("KongConsumer", "issuer")
+    consumer.inputs["credentials"] = ["signing-key"]
+    release = recorded("Release", "chart")
+    release.inputs["values"] = {"global": {"imagePullSecrets": ["pull"]}}
+    issued = {"annotations": {"cert-manager.io/cluster-issuer": "letsencrypt"}}
+    found = inventory(recording(gateway("by-hand"), gateway("issued", **issued), consumer, release), load("dev", ROOT))
+    assert [(one.name, one.source) for one in found] == [
+        ("by-hand-certificate", Source.ELSEWHERE),
+        ("signing-key", Source.ELSEWHERE),
+        ("pull", Source.ELSEWHERE),
+    ]
+
+
 def test_the_list_shows_ages_and_readers_and_no_value() -> None:
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
     reader = {"containers": [{"envFrom": [{"secretRef": {"name": "redis"}}]}]}
