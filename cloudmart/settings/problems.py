@@ -33,13 +33,13 @@ def place(path: Path_, origins: Mapping[Path_, Origin], otherwise: str) -> str:
     return f"{otherwise}: {dotted(path) or 'top level'}"
 
 
-def _overlaid(path: Path_, origins: Mapping[Path_, Origin]) -> str | None:
-    """The place of what another file has put below a path: it, and not what was there before, is against the rules."""
+def _overlaid(path: Path_, origins: Mapping[Path_, Origin]) -> str:
+    """Where another file has put something over a part of what is against the rules as a whole."""
     own = origins.get(path)
     for below, origin in origins.items():
         if own is not None and below[: len(path)] == path and origin.line and origin.file != own.file:
-            return f"{origin}: {dotted(path) or 'top level'}"
-    return None
+            return f"{origin} over "
+    return ""
 
 
 def explained(
@@ -62,7 +62,7 @@ def explained(
         elif kind == "missing":
             yield f"{at}: found nothing; allowed: this key is required"
         elif kind == "value_error":
-            yield f"{_overlaid(path, origins) or at}: found {context['error']}"
+            yield f"{_overlaid(path, origins)}{at}: found {context['error']}"
         elif kind in ("model_type", "dict_type", "mapping_type"):
             yield f"{at}: found {shown(found)}; allowed: a mapping"
         elif kind == "tuple_type":

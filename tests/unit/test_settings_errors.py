@@ -290,13 +290,13 @@ def test_a_broken_catalog_gets_one_line_that_says_where_and_what(tmp_path: Path,
     assert re.fullmatch(rf"catalog\.yaml:{marked_line(text)}: {message}", problem), problem
 
 
-def test_what_only_the_stack_makes_wrong_is_told_where_the_stack_says_it(tmp_path: Path) -> None:
-    stack = f"config:\n  cloudmart:services:\n    web:\n      autoscaling: {{max: 0}} {MARK}\n"
+def test_what_the_stack_makes_wrong_is_told_with_the_places_of_both_files(tmp_path: Path) -> None:
+    stack = f"config:\n  cloudmart:services:\n    web:\n      autoscaling: {{min: 9}} {MARK}\n"
     catalog = changed("kubecost: {enabled: false}", "kubecost: {enabled: false, clusterId: one}")
     layer = f"config:\n  cloudmart:kubecost:\n    chart: {{name: cost-analyzer, version: 2.9.7}} {MARK}\n"
     for text in (stack, layer):
         (problem,) = problems(write(tmp_path, catalog, text))
-        assert problem.startswith(f"Pulumi.dev.yaml:{marked_line(text)}: "), problem
+        assert re.match(rf"Pulumi\.dev\.yaml:{marked_line(text)} over catalog\.yaml:\d+: ", problem), problem
 
 
 def test_every_broken_catalog_above_is_whole_without_its_fault(tmp_path: Path) -> None:
