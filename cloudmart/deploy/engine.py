@@ -19,10 +19,10 @@ from typing import Any
 
 import yaml
 from pulumi import automation
-from pulumi.automation import events
 from semver import VersionInfo
 
 from cloudmart.deploy.processes import interrupt_children, is_over
+from cloudmart.deploy.watcher import WORDS, Progress, Watcher, resource_label
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import overridden
 from cloudmart.settings import stack_file
@@ -30,34 +30,13 @@ from cloudmart.settings import stack_file
 #: The oldest CLI that the locked SDK was tried with; newer ones of the same major version understand it.
 OLDEST_CLI = VersionInfo(3, 260, 0)
 
-Progress = Callable[[str], None]
-
-_WORDS = {
-    "create": "created",
-    "create-replacement": "created anew",
-    "update": "updated",
-    "replace": "replaced",
-    "delete": "deleted",
-    "delete-replaced": "deleted",
-    "same": "unchanged",
-    "import": "imported",
-}
-_CONFLICT = "server-side apply field conflict"
 #: The provider's own variable, which `components/provider.py` reads too.
 _TAKE_OVER = "PULUMI_K8S_UPSERT_EXISTING_OBJECTS"
-_AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
-#: What the engine adds to every failure.
-_ECHOES = ("preview failed", "update failed", "destroy failed")
 _SECONDS_TO_ASK_FOR_THE_INSTALLER = 10.0
 #: Within so many seconds the engine's word that it was interrupted has arrived here.
 _SECONDS_TO_SAY_SO = 1.5
 #: Operations at a time. The engine's own four a core are soon all taken by Deployments that are waited for.
 _AT_ONCE = 64
-
-
-# Helm's record of a first installation that never ended. Without it the next run installs again, over what is there.
-_NAME_IN_USE = "cannot re-use a name that is still in use"
-_FORGET_RELEASE = "kubectl delete secret -A -l owner=helm,status=pending-install"
 
 
 #: What the engine writes into a stack's file of its own accord: without it nobody can decrypt the state any more.
@@ -171,10 +150,10 @@ class Engine:
             with self._events(lambda _line: None, advise=False) as on_event:
                 stack.up(on_event=on_event, **options | {"refresh": False, "run_program": None})
         changes = result.summary.resource_changes or {}
-        progress(", ".join(f"{count} {_WORDS.get(op, op)}" for op, count in sorted(changes.items())) or "nothing to do")
+        progress(", ".join(f"{count} {WORDS.get(op, op)}" for op, count in sorted(changes.items())) or "nothing to do")
         return {key: output.value for key, output in result.outputs.items() if not output.secret}
 
-    def _previewed(self, stack: automation.Stack, progress: Progress, options: Mapping[str, Any]) -> _Watcher:
+    def _previewed(self, stack: automation.Stack, progress: Progress, options: Mapping[str, Any]) -> Watcher:
         """What a preview that went through has shown."""
         try:
             with self._events(progress) as planned:
@@ -220,7 +199,7 @@ class Engine:
         # The Automation API's `destroy` makes no preview: it would delete all that does not wait for something
         # protected, and fail then.
         resources = (stack.export_stack().deployment or {}).get("resources", [])
-        protected = [_resource(found["urn"]).removesuffix(": ") for found in resources if found.get("protect")]
+        protected = [resource_label(found["urn"]).removesuffix(": ") for found in resources if found.get("protect")]
         if protected:
             raise UserError(
                 f"stack {self.stack}: found protected resources ({', '.join(protected)}); allowed: none, so "
@@ -346,9 +325,9 @@ class Engine:
         _write(target, given)
 
     @contextlib.contextmanager
-    def _events(self, progress: Progress, *, advise: bool = True) -> Iterator[_Watcher]:
+    def _events(self, progress: Progress, *, advise: bool = True) -> Iterator[Watcher]:
         """Turns the engine's events into lines, and its failure into one error with what mattered of them."""
-        watcher = _Watcher(progress, advise)
+        watcher = Watcher(progress, advise)
         try:
             with _interrupted_after(watcher):
                 yield watcher
@@ -392,7 +371,7 @@ def require_pack_environment(root: Path) -> None:
 
 
 @contextlib.contextmanager
-def _interrupted_after(watcher: _Watcher) -> Iterator[None]:
+def _interrupted_after(watcher: Watcher) -> Iterator[None]:
     """Lets the engine obey Ctrl-C and SIGTERM, which takes it a while, and this process only when it has ended.
 
     A terminal sends Ctrl-C to the engine as well, a CI system may send its signal to this process alone. A second one
@@ -426,93 +405,6 @@ def _interrupted_after(watcher: _Watcher) -> Iterator[None]:
             signal.signal(number, handler)
         if caught:
             handled[signal.Signals(caught[0][0])](*caught[0])
-
-
-class _Watcher:
-    """Keeps what went wrong, tells what was done."""
-
-    def __init__(self, progress: Progress, advise: bool) -> None:
-        self._progress = progress
-        self._advise = advise
-        self._advice: set[str] = set()
-        self.violations: list[str] = []
-        self.errors: list[str] = []
-        #: Namespace and name of those that are to be deleted.
-        self.leaving_autoscalers: list[tuple[str, str]] = []
-        self._replaced: set[str] = set()
-        self._failed: set[str | None] = set()
-        #: Whether the engine has said that it ends before it is done.
-        self.cancelling = False
-
-    @property
-    def only_replacements_failed(self) -> bool:
-        """Whether it failed, and with nothing but objects that are to be replaced."""
-        return bool(self._failed) and self._failed <= self._replaced
-
-    def __call__(self, event: events.EngineEvent) -> None:
-        if (begun := event.resource_pre_event) is not None:
-            metadata = begun.metadata
-            if metadata.op is events.OpType.CREATE_REPLACEMENT:
-                self._replaced.add(metadata.urn)
-            if metadata.op is events.OpType.DELETE and metadata.type == _AUTOSCALER and metadata.old is not None:
-                namespace, _, name = metadata.old.id.partition("/")
-                self.leaving_autoscalers.append((namespace, name))
-        if (told := event.stdout_event) is not None and "cancelling" in told.message:
-            self.cancelling = True
-            self._progress(
-                "the engine ends what it has begun; once more, and it ends at once and may leave it half done"
-            )
-        if (done := event.res_outputs_event) is not None and not done.planning:
-            metadata = done.metadata
-            word = _WORDS.get(str(metadata.op.value))
-            if word == "deleted" and metadata.old is not None and metadata.old.retain_on_delete:
-                word = "kept"
-            if word and word != "unchanged" and not metadata.type.startswith(("pulumi:", "cloudmart:")):
-                self._progress(f"{word} {metadata.type.rsplit(':', 1)[-1]} {metadata.urn.rsplit('::', 1)[-1]}")
-        if (found := event.policy_event) is not None:
-            line = f"{found.enforcement_level}: {found.policy_name}: {_violation(found.message)}"
-            if found.enforcement_level == "mandatory":
-                if line not in self.violations:
-                    self.violations.append(line)
-            elif self._advise and line not in self._advice:
-                self._advice.add(line)
-                self._progress(line)
-        if (said := event.diagnostic_event) is not None and said.severity == "error":
-            text = _plain(said.message)
-            if resource := _resource(said.urn):
-                # One problem, one line; what the program itself says is a line for each problem already.
-                text = resource + " ".join(text.split())
-            if _CONFLICT in text:
-                text += "; `cloudmart up --refresh` takes these fields back"
-            if text.endswith(_NAME_IN_USE):
-                text += (
-                    f"; where a run that was killed left it half made, `{_FORGET_RELEASE}` and run again. Else it is "
-                    "deployed, by something else or by a component under another name or type: give it that as an alias"
-                )
-            # One failure cancels what is under way elsewhere, and the whole update: echoes, not reasons.
-            if text and text not in (*self.errors, *_ECHOES) and not text.endswith("context canceled"):
-                self.errors.append(text)
-                self._failed.add(said.urn)
-
-
-def _resource(urn: str | None) -> str:
-    if not urn:
-        return ""
-    kind, name = urn.split("::")[-2].rsplit("$", 1)[-1].rsplit(":", 1)[-1], urn.rsplit("::", 1)[-1]
-    return "" if kind == "Stack" else f"{kind} {name}: "
-
-
-def _plain(message: str) -> str:
-    # The engine marks colours as <{%fg 1%}>, and puts the bookkeeping of a message on lines of its own.
-    text = message
-    while (start := text.find("<{%")) >= 0 and (end := text.find("%}>", start)) >= 0:
-        text = text[:start] + text[end + 3 :]
-    return "\n".join(line for line in text.strip().splitlines() if line.strip())
-
-
-def _violation(message: str) -> str:
-    # The rule's description comes first, on a line of its own, and is the same for every violation.
-    return _plain(message).split("\n", 1)[-1]
 
 
 def _last_error(text: str) -> str:
