@@ -79,6 +79,11 @@ class Kubectl:
         except (ValueError, RecursionError):
             raise KubectlError(f"kubectl {args[0]}: prints something that is not JSON") from None
 
+    def items(self, *args: str, stdin: str | None = None) -> Sequence[Any]:
+        """What one ``get --ignore-not-found`` finds, which prints nothing, the one that was asked for, or a list."""
+        found = self.json(*args, "--ignore-not-found", stdin=stdin)
+        return () if found is None else found.get("items", (found,))
+
     def follow(self, *args: str, line: Callable[[str], None], timeout: float) -> bool:
         """Runs a call that reports as it goes, such as ``rollout status``; True when it succeeded within `timeout`."""
         process = subprocess.Popen(

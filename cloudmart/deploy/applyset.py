@@ -325,11 +325,7 @@ def _live(kubectl: Kubectl, objects: Iterable[Mapping[str, Any]]) -> dict[str, A
     text = "\n---\n".join(
         json.dumps({k: item[k] for k in ("apiVersion", "kind")} | {"metadata": _identity(item)}) for item in objects
     )
-    listed = kubectl.json("get", "-f", "-", "--ignore-not-found", "--show-managed-fields", stdin=text)
-    if listed is None:
-        return {}
-    items = listed["items"] if listed["kind"] == "List" else [listed]
-    return {_name(item): item for item in items}
+    return {_name(item): item for item in kubectl.items("get", "-f", "-", "--show-managed-fields", stdin=text)}
 
 
 def _name(item: Mapping[str, Any]) -> str:

@@ -158,8 +158,6 @@ class Engine:
         try:
             with self._events(progress) as planned:
                 stack.preview(on_event=planned, **options)
-        except PolicyViolated:
-            raise
         except UserError:
             if not planned.only_replacements_failed:
                 raise

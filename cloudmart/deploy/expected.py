@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -51,6 +52,15 @@ class Expected:
     recording: Recording
     #: The kinds that the cluster serves.
     scopes: Scopes
+
+    def up(self, context: str | None) -> str:
+        """The command that deploys settings that were changed; `context` is said where it is not the stack's own."""
+        words = ["cloudmart", "up", "--stack", self.settings.stack, *(("--context", context) if context else ())]
+        return shlex.join(words)
+
+    def put_back(self, context: str | None) -> str:
+        """The command that makes live objects as declared again: by itself the engine compares with its state."""
+        return self.up(context) + (" --refresh" if self.way is Way.PULUMI else "")
 
     @cached_property
     def objects(self) -> Mapping[Reference, Declared]:

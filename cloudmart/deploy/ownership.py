@@ -84,9 +84,7 @@ def refusal(kubectl: Kubectl, kind: str, name: str, stack: str, other: str) -> s
 def _live(kubectl: Kubectl, names: Names) -> Iterator[Mapping[str, Any]]:
     for kind in dict.fromkeys(kind for kind, _ in names):
         wanted: Sequence[str] = [name for one, name in names if one == kind]
-        found = kubectl.json("get", kind.lower(), *wanted, "--ignore-not-found")
-        # Nothing, the one that was asked for, or a list.
-        yield from () if found is None else found.get("items", [found])
+        yield from kubectl.items("get", kind.lower(), *wanted)
 
 
 def _metadata(live: Mapping[str, Any], what: str) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ preview would stop with a field conflict, now and at every further run.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from cloudmart.cluster.kubectl import Kubectl
@@ -28,11 +28,7 @@ def release(
     keeps them: it is somebody else's. `held` is asked for only where there is one.
     """
     for space, names in _fixed(recording).items():
-        live = kubectl.json(
-            "get", "deployments", *names, f"--namespace={space}", "--ignore-not-found", "--show-managed-fields"
-        )
-        # Nothing, the one that was asked for, or a list.
-        found = [] if live is None else live.get("items", [live])
+        found = kubectl.items("get", "deployments", *names, f"--namespace={space}", "--show-managed-fields")
         scaled = {item["metadata"]["name"]: entry for item in found if (entry := _entry(item)) is not None}
         if not scaled:
             continue
@@ -66,5 +62,5 @@ def _fixed(recording: Recording) -> Mapping[str, list[str]]:
 
 def _entry(live: Mapping[str, Any]) -> int | None:
     """Where among the managers of a Deployment's fields its autoscaler is."""
-    managers: Iterator[tuple[int, Mapping[str, Any]]] = enumerate(live["metadata"].get("managedFields", []))
-    return next((at for at, entry in managers if _SCALER.items() <= entry.items()), None)
+    managers = live["metadata"].get("managedFields", [])
+    return next((at for at, entry in enumerate(managers) if _SCALER.items() <= entry.items()), None)

@@ -47,7 +47,7 @@ class Watcher:
     @property
     def only_replacements_failed(self) -> bool:
         """Whether it failed, and with nothing but objects that are to be replaced."""
-        return bool(self._failed) and self._failed <= self._replaced
+        return bool(self._failed) and self._failed <= self._replaced and not self.violations
 
     def __call__(self, event: events.EngineEvent) -> None:
         if (begun := event.resource_pre_event) is not None:

@@ -514,11 +514,7 @@ class _Look:
     # --- commands -----------------------------------------------------------------------------------------------------
 
     def _up(self) -> str:
-        target = self.expected.target
-        context = f" --context {shlex.quote(target.kubectl.context)}" if target.kubectl.context else ""
-        # Pulumi compares with its state; only a refresh tells it what is live.
-        refresh = " --refresh" if self.expected.way is Way.PULUMI else ""
-        return f"cloudmart up --stack {self.expected.settings.stack}{context}{refresh}"
+        return self.expected.put_back(self.expected.target.kubectl.context)
 
     def _kubectl(self, verb: str, what: str, reference: Reference, *more: str) -> str:
         where = [f"--namespace={reference.namespace}"] if reference.namespace else []

@@ -77,11 +77,14 @@ def inventory(recording: Recording, settings: Settings) -> list[Secret]:
     """Every secret value of a stack, in the program's order; then the Secrets that are read and not made here."""
     readers = [(one, list(_references(one.inputs))) for one in _readers(recording)]
     found: list[Secret] = []
-    made = set()
+    # Those that cert-manager makes.
+    made = {
+        (str(one.namespace), reference.name)
+        for one, references in readers
+        if _ISSUER in (one.metadata.get("annotations") or {})
+        for reference in references
+    }
     for holder in recording.resources:
-        if _ISSUER in (holder.metadata.get("annotations") or {}):
-            # cert-manager makes them.
-            made |= {(str(holder.namespace), one.name) for one in _references(holder.inputs)}
         if holder.kind == _EXTERNAL_SECRET:
             found += _fetched(holder, settings, readers)
             made.add((str(holder.namespace), str(holder.inputs["spec"]["target"]["name"])))

@@ -35,11 +35,10 @@ def place(path: Path_, origins: Mapping[Path_, Origin], otherwise: str) -> str:
 
 def _overlaid(path: Path_, origins: Mapping[Path_, Origin]) -> str:
     """Where another file has put something over a part of what is against the rules as a whole."""
-    own = origins.get(path)
-    for below, origin in origins.items():
-        if own is not None and below[: len(path)] == path and origin.line and origin.file != own.file:
-            return f"{origin} over "
-    return ""
+    if (own := origins.get(path)) is None:
+        return ""
+    over = (origin for below, origin in origins.items() if below[: len(path)] == path and origin.file != own.file)
+    return next((f"{origin} over " for origin in over if origin.line), "")
 
 
 def explained(

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from cloudmart.cluster.api import Api
 from cloudmart.cluster.kubectl import KubectlError
 from cloudmart.cluster.live import Place, Reference
-from cloudmart.deploy.expected import Declared, Expected, Way
+from cloudmart.deploy.expected import Declared, Expected
 from cloudmart.drift import look
 
 Object: TypeAlias = Mapping[str, Any]
@@ -104,12 +104,12 @@ class State:
     @property
     def up(self) -> str:
         """What deploys settings that were changed."""
-        return f"cloudmart up --stack {shlex.quote(self.expected.settings.stack)}" + self._in_context
+        return self.expected.up(self.context)
 
     @property
     def put_back(self) -> str:
-        """What makes live objects as declared again. Without a refresh the engine compares with its state alone."""
-        return self.up + (" --refresh" if self.expected.way is Way.PULUMI else "")
+        """What makes live objects as declared again."""
+        return self.expected.put_back(self.context)
 
     def kubectl(self, *arguments: str, namespace: str = "") -> str:
         """A command to type."""
