@@ -95,6 +95,8 @@ class MicroserviceArgs:
     pod_annotations: Mapping[str, str] = field(default_factory=dict)
     service_labels: Mapping[str, str] = field(default_factory=dict)
     service_annotations: Mapping[str, str] = field(default_factory=dict)
+    #: What stands before its first pod does. Its other objects do not wait for that.
+    guards: Sequence[pulumi.Resource] = ()
 
 
 class Microservice(pulumi.ComponentResource):
@@ -155,7 +157,9 @@ class Microservice(pulumi.ComponentResource):
             ),
             # The HPA owns the replica count once it is there; without this the next `up` would take it back.
             opts=pulumi.ResourceOptions(
-                parent=self, ignore_changes=["spec.replicas"] if settings.autoscaling is not None else None
+                parent=self,
+                depends_on=list(args.guards),
+                ignore_changes=["spec.replicas"] if settings.autoscaling is not None else None,
             ),
         )
         self.deployment_name = deployment.metadata.apply(lambda metadata: str(metadata.name))

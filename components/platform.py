@@ -129,8 +129,9 @@ class Platform(pulumi.ComponentResource):
                 priority_class=priorities.names[Criticality.CRITICAL],
                 # They watch the shop's namespace, and bind roles in it.
                 operators=_operators(settings, shop, guarded),
+                guards=guards,
             ),
-            guarded,
+            child,
         )
         wired = connections(settings, data.connections_of_callers)
         services: dict[str, Microservice] = {}
@@ -159,8 +160,9 @@ class Platform(pulumi.ComponentResource):
                     home=settings.namespace.name,
                     priority_class=priorities.names[service.criticality],
                     placeholder_image=settings.placeholder_image,
+                    guards=guards,
                 ),
-                guarded,
+                child,
             )
         if settings.vertical_autoscaling.enabled:
             VerticalAutoscaling(

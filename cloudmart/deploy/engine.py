@@ -6,7 +6,6 @@ import contextlib
 import importlib.metadata
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -21,7 +20,8 @@ import yaml
 from pulumi import automation
 from semver import VersionInfo
 
-from cloudmart.deploy.processes import interrupt_children, is_over
+from cloudmart.deploy.local_state import LocalState, passphrase_file, writing
+from cloudmart.deploy.processes import interrupt_children
 from cloudmart.deploy.watcher import WORDS, Progress, Watcher, resource_label
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import overridden
@@ -112,6 +112,17 @@ class Engine:
     #: Merged over the stack's configuration for this run only, by full key (``cloudmart:cluster``).
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    def recover(self, progress: Progress) -> None:
+        """Mends what a run that was killed, or a full disk, has left of a state in local files."""
+        if (local := self._local_state()) is not None:
+            local.release_dead(progress)
+            local.put_back(progress)
+
+    def room(self) -> contextlib.AbstractContextManager[None]:
+        """Room on the disk for a state in local files, while `up` or `destroy` runs. ``UserError`` without any."""
+        local = self._local_state()
+        return local.room() if local is not None else contextlib.nullcontext()
+
     def up(
         self, progress: Progress, *, delete_autoscaler: Callable[[str, str], None], refresh: bool = False
     ) -> Mapping[str, Any]:
@@ -121,7 +132,6 @@ class Engine:
         each that is not declared any more. With `refresh` the state is first brought to what is live, so that what
         somebody has changed is put back, and the declared fields are taken from whoever has set them since.
         """
-        self._release_dead(progress)
         stack = self._selected()
         if refresh:
             stack.workspace.env_vars = {**stack.workspace.env_vars, "PULUMI_K8S_ENABLE_PATCH_FORCE": "true"}
@@ -173,25 +183,10 @@ class Engine:
 
     def destroy(self, progress: Progress) -> None:
         """`pulumi destroy`; what is protected stops it, what is retained stays."""
-        self._release_dead(progress)
         stack = self._selected()
         self._require_unprotected(stack)
         with self._events(progress) as on_event:
             stack.destroy(on_event=on_event, color="never")
-
-    def _release_dead(self, progress: Progress) -> None:
-        """Releases a lock on the local state whose holder, on this machine, is no more: a run that was killed."""
-        if not self._is_local_backend:
-            return
-        for path in (self.root / ".local" / "state" / ".pulumi" / "locks").glob(f"*/*/{self.stack}/*.json"):
-            try:
-                held = json.loads(path.read_text())
-                dead = held["hostname"] == socket.gethostname() and is_over(int(held["pid"]), path.stat().st_mtime)
-            except (OSError, ValueError, TypeError, LookupError):
-                continue  # Pulumi says what it makes of it
-            if dead:
-                progress(f"the last run was killed: its lock on stack {self.stack} is released")
-                path.unlink(missing_ok=True)
 
     def _require_unprotected(self, stack: automation.Stack) -> None:
         # The Automation API's `destroy` makes no preview: it would delete all that does not wait for something
@@ -251,25 +246,24 @@ class Engine:
         env = {"PULUMI_SKIP_UPDATE_CHECK": "true"}
         if self.kubeconfig is not None:
             env["KUBECONFIG"] = str(self.kubeconfig)
-        if self._is_local_backend:
-            state = self.root / ".local" / "state"
-            state.mkdir(parents=True, exist_ok=True)
+        if (local := self._local_state()) is not None:
             # Beside each file of the state the backend keeps another with its media type, and writes it in place: a run
             # that is killed just then leaves an empty one, and the state cannot be read any more ("EOF").
-            env["PULUMI_BACKEND_URL"] = f"{state.as_uri()}?metadata=skip"
+            env["PULUMI_BACKEND_URL"] = f"{local.folder.as_uri()}?metadata=skip"
             if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys():
                 env["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(passphrase_file(self.root))
         return env
 
-    @property
-    def _is_local_backend(self) -> bool:
+    def _local_state(self) -> LocalState | None:
+        """None where the user has another backend."""
         if os.environ.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_ACCESS_TOKEN"):
-            return False
+            return None
         home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
         try:
-            return not json.loads((home / "credentials.json").read_text()).get("current")
+            elsewhere = json.loads((home / "credentials.json").read_text()).get("current")
         except (OSError, ValueError):
-            return True
+            elsewhere = None
+        return None if elsewhere else LocalState(self.root, self.stack)
 
     @property
     def project(self) -> Path:
@@ -308,7 +302,6 @@ class Engine:
 
     def _write_project(self) -> None:
         """`project`: the stack's file with this run's overrides, and with the keys that an earlier run has got."""
-        self.project.mkdir(parents=True, exist_ok=True)
         project = _read(self.root / "Pulumi.yaml")
         project["main"] = str(self.root)
         options = project["runtime"]["options"]
@@ -349,8 +342,10 @@ def _read(path: Path) -> dict[str, Any]:
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     # Whole or not at all, whatever kills this process.
     partial = path.with_suffix(".new")
-    partial.write_text(yaml.safe_dump(content, sort_keys=False))
-    partial.replace(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(yaml.safe_dump(content, sort_keys=False))
+        partial.replace(path)
 
 
 def require_pack_environment(root: Path) -> None:
@@ -416,19 +411,3 @@ def _last_error(text: str) -> str:
     lines = [line for line in (*lines, *ended) if line]
     errors = [line for line in lines if line.startswith("error:")]
     return (errors or lines or ["the Pulumi CLI failed without a word"])[-1].removeprefix("error: ")
-
-
-def passphrase_file(root: Path) -> Path:
-    """The file with the passphrase that encrypts local state: made once, for its owner alone, never printed."""
-    path = root / ".local" / "passphrase"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        # A killed run must not leave half a passphrase: written aside, then linked into place whole.
-        partial = path.with_name(f".passphrase.{os.getpid()}")
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(32))
-        try:
-            os.link(partial, path)
-        finally:
-            partial.unlink()
-    return path

@@ -104,6 +104,7 @@ def _deploy(
             wait_until_available(recording, target.kubectl, progress)
         return recording, {}
     engine = _engine(cli, settings, target, root, overrides)
+    engine.recover(progress)
     ownership.refuse_foreign(
         target.kubectl,
         ownership.declared(recording, "Namespace", "PriorityClass"),
@@ -135,7 +136,8 @@ def _deploy(
         replicas.release(target.kubectl, recording, held=engine.held)
 
     replicas.release(target.kubectl, recording, held=engine.held)
-    engine.up(progress, delete_autoscaler=delete_autoscaler, refresh=refresh)
+    with engine.room():
+        engine.up(progress, delete_autoscaler=delete_autoscaler, refresh=refresh)
     wait_until_available(recording, target.kubectl, progress)
     return recording, engine.environment()
 
@@ -175,13 +177,15 @@ def down(stack: str, context: str | None, root: Path, progress: Progress, *, del
     else:
         overrides = {"cloudmart:cluster": {"context": context}} if context is not None else {}
         engine = _engine(cli, settings, target, root, overrides)
+        engine.recover(progress)
         if delete_data:
             ours = [("Namespace", namespace)]
             ownership.refuse_foreign(kubectl, ours, project=settings.project, stack=stack, held=engine.held)
         if not engine.exists():
             progress(f"stack {stack}: the backend knows none; nothing to destroy")
         else:
-            engine.destroy(progress)
+            with engine.room():
+                engine.destroy(progress)
         if delete_data:
             kubectl.run("delete", "namespace", namespace, "--ignore-not-found", "--wait=true", timeout=300)
     return _left(kubectl, namespace)

@@ -114,13 +114,7 @@ class State:
     def kubectl(self, *arguments: str, namespace: str = "") -> str:
         """A command to type."""
         words = [*arguments[:1], *(["-n", namespace] if namespace else []), *arguments[1:]]
-        kubeconfig = self.expected.target.kubectl.kubeconfig
-        where = f" --kubeconfig {shlex.quote(str(kubeconfig))}" if kubeconfig else self._in_context
-        return f"{shlex.quote(str(self.expected.target.kubectl.path))}{where} {shlex.join(words)}"
-
-    @property
-    def _in_context(self) -> str:
-        return f" --context {shlex.quote(self.context)}" if self.context else ""
+        return shlex.join([*self.expected.target.kubectl.command, *words])
 
 
 @dataclass(frozen=True)

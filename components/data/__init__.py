@@ -47,6 +47,8 @@ class DataLayerArgs:
     priority_class: pulumi.Input[str] | None = None
     #: By store in mode `operator`.
     operators: Mapping[str, OperatorArgs] = field(default_factory=dict)
+    #: What stands before their first pod does. Their other objects do not wait for that.
+    guards: Sequence[pulumi.Resource] = ()
 
 
 class DataLayer(pulumi.ComponentResource):
@@ -94,6 +96,7 @@ class DataLayer(pulumi.ComponentResource):
                     secrets=args.secrets,
                     priority_class=args.priority_class,
                     operator=args.operators.get(store),
+                    guards=args.guards,
                 ),
                 pulumi.ResourceOptions(parent=self),
             )

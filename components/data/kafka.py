@@ -154,7 +154,7 @@ share.coordinator.state.topic.min.isr=1
                 parent=self, protect=settings.protect, retain_on_delete=True, depends_on=list(after)
             )
 
-        served = kept(*policies, *([args.release] if args.release else []))
+        served = kept(*policies, *([args.release] if args.release else []), *self._args.guards)
         pools = [
             CustomObject(pool, specs.NODE_POOL, metadata=self._of_cluster(pool), spec=spec, opts=served)
             for pool, spec in strimzi.pools(settings).items()

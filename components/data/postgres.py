@@ -136,7 +136,7 @@ class Postgres(StoreComponent[PostgresSettings]):
                 protect=settings.protect,
                 # The operator deletes the claims with the cluster. `destroy` leaves both, as it leaves the namespace.
                 retain_on_delete=True,
-                depends_on=[secret, *own.values(), *policies, *served, *stores],
+                depends_on=[secret, *own.values(), *policies, *served, *stores, *self._args.guards],
             ),
         )
         after = pulumi.ResourceOptions(parent=self, depends_on=[cluster])

@@ -104,7 +104,9 @@ tcp-keepalive 60
                 priority_class=self._args.priority_class,
                 checksum=checksum,
             ),
-            pulumi.ResourceOptions(parent=self, protect=settings.protect, depends_on=[secret, *policies]),
+            pulumi.ResourceOptions(
+                parent=self, protect=settings.protect, depends_on=[secret, *policies, *self._args.guards]
+            ),
         )
         self._client_service(settings.pod_labels(name))
 

@@ -114,6 +114,8 @@ class StoreArgs(Generic[S]):
     priority_class: pulumi.Input[str] | None = None
     #: In mode `operator`.
     operator: OperatorArgs | None = None
+    #: What stands before its first pod does.
+    guards: Sequence[pulumi.Resource] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,7 +283,7 @@ class StoreComponent(pulumi.ComponentResource, abc.ABC, Generic[S]):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 protect=settings.protect,
-                depends_on=[secret, config, account, headless],
+                depends_on=[secret, config, account, headless, *self._args.guards],
                 custom_timeouts=TIMEOUTS,
             ),
         )

@@ -101,14 +101,22 @@ def twice_under_the_engine(shop: Shop, random: Random) -> str:
 
 
 def full_disk_under_state(shop: Shop, random: Random) -> str:
-    """The state lies on a file system with hardly any room."""
+    """No file can be written, or the state lies on a file system with hardly any room, or somebody fills that up."""
     shop.begin(random)
     state = shop.project.root / ".local" / "state"
     state.mkdir(parents=True, exist_ok=True)
-    limits = Limits(folder=state, free=random.choice((0, random.randrange(0, 2**19))))
+    chosen = random.random()
+    if chosen < 0.1:
+        limits, how = Limits(file_bytes=random.choice((0, 4096))), "no file"
+    elif chosen < 0.2:
+        limits, how = Limits(folder=state, free=random.randrange(0, 2**24)), "from the start"
+    else:
+        after, kept_full = random.uniform(0, shop.span), random.random() < 0.5
+        limits = Limits(folder=state, free=2**26, full_after=after, kept_full=kept_full)
+        how = "filled up and kept full" if kept_full else "filled up once"
     ended = shop.start(limits=limits).wait()
     limits.put_back()
-    return mend(shop, ended, "no space left")
+    return f"{how}: {mend(shop, ended, 'no space left', 'file too large')}"
 
 
 def twice(shop: Shop, random: Random) -> str:

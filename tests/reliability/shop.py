@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 import yaml
@@ -148,11 +148,14 @@ class Limits:
 
     `folder` is then a file system of its own with `free` bytes beside what was in it, as far as this process and what
     it starts see; what it holds in the end is put back. That needs namespaces for users, which Linux mostly has.
+    `full_after` so many seconds something else fills it; where it is `kept_full`, again and again.
     """
 
     file_bytes: int | None = None
     folder: Path | None = None
     free: int = 0
+    full_after: float | None = None
+    kept_full: bool = False
 
     @contextlib.contextmanager
     def small_disk(self) -> Iterator[None]:
@@ -173,11 +176,28 @@ class Limits:
         options = f"size={used + self.free}".encode()
         _checked(libc.mount(b"tmpfs", bytes(self.folder), b"tmpfs", 0, options))
         shutil.copytree(saved, self.folder, dirs_exist_ok=True)
+        other = os.fork() if self.full_after is not None else None
+        if other == 0:
+            self._fill(self.folder / "of-another")
         try:
             yield
         finally:
+            if other is not None:
+                os.kill(other, signal.SIGKILL)
+                os.waitpid(other, 0)
+                (self.folder / "of-another").unlink(missing_ok=True)
             shutil.rmtree(saved)
             shutil.copytree(self.folder, saved)
+
+    def _fill(self, path: Path) -> NoReturn:
+        """In a process of its own, which somebody kills."""
+        time.sleep(self.full_after or 0)
+        with path.open("wb", buffering=0) as file:
+            while True:
+                try:
+                    file.write(bytes(2**16))
+                except OSError:
+                    time.sleep(0.01 if self.kept_full else 3600)
 
     def put_back(self) -> None:
         """What the file system of the run held in the end; for the process that started it."""

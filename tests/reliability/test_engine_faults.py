@@ -64,7 +64,7 @@ def test_engine_two_at_once(many: Many, shop: Shop) -> None:
 
 
 def test_engine_full_disk(many: Many, shop: Shop) -> None:
-    what = "the state on a file system (tmpfs) that runs full"
+    what = "the state on a file system (tmpfs) that is full, or that another process fills"
     many(PART, what, WAY, lambda seed: faults.full_disk_under_state(shop, Random(seed)), at_most=AT_MOST)
 
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import stat
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +14,7 @@ from pulumi.automation import events
 
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.deploy import applyset, engine, generated, up
-from cloudmart.deploy.engine import Engine, NoCli, PolicyViolated, passphrase_file
+from cloudmart.deploy.engine import Engine, NoCli, PolicyViolated
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Generated, record
 from cloudmart.settings import load
@@ -42,15 +38,6 @@ def an_engine(root: Path, **overrides: Mapping[str, Any]) -> Engine:
         kubeconfig=None,
         overrides={f"cloudmart:{key}": value for key, value in overrides.items()},
     )
-
-
-def test_the_passphrase_is_for_its_owner_alone_and_is_made_once(tmp_path: Path) -> None:
-    path = passphrase_file(tmp_path)
-    first = path.read_text()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert len(first) >= 32
-    assert passphrase_file(tmp_path).read_text() == first
-    assert [entry.name for entry in path.parent.iterdir()] == ["passphrase"]
 
 
 def test_the_users_own_passphrase_and_backend_are_left_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,39 +307,6 @@ def test_a_release_that_a_killed_run_left_half_made_is_told_with_its_cure(root: 
         on_event(event)
         raise command_error()
     assert "`kubectl delete secret -A -l owner=helm,status=pending-install`" in str(raised.value)
-
-
-def test_the_lock_of_a_run_that_was_killed_is_released_and_no_other(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PULUMI_HOME", str(root / "home"))
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    ended = subprocess.Popen(["true"])  # and nobody has asked after it yet
-    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
-    here, locks = socket.gethostname(), root / ".local/state/.pulumi/locks/organization/cloudmart"
-    held = {
-        "dev/gone": {"pid": gone.pid, "hostname": here},
-        "dev/ended": {"pid": ended.pid, "hostname": here},
-        "dev/number-of-another": {"pid": os.getpid(), "hostname": here},
-        "dev/alive": {"pid": os.getpid(), "hostname": here},
-        "dev/elsewhere": {"pid": gone.pid, "hostname": f"not-{here}"},
-        "dev/odd": [],
-        "prod/gone": {"pid": gone.pid, "hostname": here},
-    }
-    for name, content in held.items():
-        path = locks / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
-    os.utime(locks / "dev/number-of-another.json", (1, 1))
-    lines: list[str] = []
-    an_engine(root)._release_dead(lines.append)
-    ended.wait()
-    left = {str(path.relative_to(locks).with_suffix("")) for path in locks.rglob("*.json")}
-    assert left == set(held) - {"dev/gone", "dev/ended", "dev/number-of-another"}
-    assert lines == ["the last run was killed: its lock on stack dev is released"] * 3
 
 
 def test_a_count_of_replicas_that_is_declared_no_more_is_handed_over_as_it_is_and_no_other(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from cloudmart.preview.recorder import record
+from cloudmart.preview.recorder import Recorded, record
+from cloudmart.settings import load
 from cloudmart.settings.service import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,3 +38,43 @@ def test_dns_on_the_nodes_own_network_can_be_reached_from_every_namespace_and_at
     assert set(reaching) == namespaces
     assert len(namespaces) > 8
     assert all(ports == {("UDP", 53), ("TCP", 53)} for ports in reaching.values())
+
+
+_MAKES_PODS = {"Deployment", "StatefulSet", "Cluster", "Pooler", "Kafka", "KafkaNodePool"}
+
+
+@pytest.mark.parametrize("stack", ["dev", pytest.param("prod", marks=pytest.mark.slow)])
+def test_whatever_makes_pods_of_the_shop_waits_for_quota_limits_and_the_default_deny(stack: str) -> None:
+    found = {r.urn: r for r in record(stack, ROOT).resources}
+    home = load(stack, ROOT).namespace.name
+    guards = {
+        r.urn
+        for r in found.values()
+        if r.namespace == home and (r.kind in ("ResourceQuota", "LimitRange") or r.object_name == "default-deny")
+    }
+    assert len(guards) == 3
+
+    def awaited(item: Recorded, seen: set[str]) -> set[str]:
+        # A child is registered when its parent is, and that when what it depends on is there.
+        for urn in {*item.dependencies, item.parent or ""} - seen:
+            seen.add(urn)
+            if urn in found:
+                awaited(found[urn], seen)
+        return seen
+
+    making = [
+        r
+        for r in found.values()
+        if (r.kind in _MAKES_PODS and r.namespace == home)
+        or (r.type.endswith(":Release") and r.inputs.get("namespace") == home)
+    ]
+    assert len(making) >= 8
+    for one in making:
+        assert guards <= awaited(one, set()), one.urn
+
+
+def test_what_makes_no_pods_does_not_wait_for_the_quota() -> None:
+    found = record("dev", ROOT).resources
+    (quota,) = [r for r in found if r.kind == "ResourceQuota" and r.name == "cloudmart-quota"]
+    waiting = {r.kind for r in found if quota.urn in r.dependencies}
+    assert waiting == {"Deployment", "StatefulSet"}

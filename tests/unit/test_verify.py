@@ -62,6 +62,13 @@ def test_what_puts_live_objects_back_refreshes_under_the_engine_which_else_finds
     assert state.up == "cloudmart up --stack dev"
 
 
+def test_commands_to_type_go_to_the_cluster_that_was_looked_at() -> None:
+    state = State(expected=_expected(), live={})
+    assert state.kubectl("describe", "pod", "a b", namespace=SPACE) == (
+        "kubectl --context c describe -n cloudmart pod 'a b'"
+    )
+
+
 def _status(item: Json) -> Json:
     kind, spec = item["kind"], item.get("spec") or {}
     if kind == "Namespace":

@@ -1,0 +1,168 @@
+"""Pulumi's state in this checkout's own files: its passphrase, the lock of a dead run, room on the disk, copies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cloudmart.deploy.processes import is_over
+from cloudmart.errors import UserError
+
+#: Room that a run keeps, in bytes: at least this, and so many times the state. It is saved at each step, with a copy
+#: beside it and another while it is replaced, and twice more at the end.
+_LEAST_ROOM = 16 * 2**20
+_STATES = 8
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+
+@dataclass(frozen=True)
+class LocalState:
+    """What Pulumi's backend for files keeps of one stack under ``.local/state``."""
+
+    root: Path
+    stack: str
+
+    @property
+    def folder(self) -> Path:
+        """What the backend is given; made where it is not there."""
+        folder = self.root / ".local" / "state"
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def release_dead(self, progress: Callable[[str], None]) -> None:
+        """Releases a lock whose holder, on this machine, is no more: a run that was killed. And one that is cut off,
+        which nobody holds: a full disk refused it."""
+        for path in self._locks():
+            if not _is_whole(path):
+                path.unlink(missing_ok=True)
+                continue
+            try:
+                held = json.loads(path.read_text())
+                dead = held["hostname"] == socket.gethostname() and is_over(int(held["pid"]), path.stat().st_mtime)
+            except (OSError, ValueError, TypeError, LookupError):
+                continue  # Pulumi says what it makes of it
+            if dead:
+                progress(f"the last run was killed: its lock on stack {self.stack} is released")
+                path.unlink(missing_ok=True)
+
+    def put_back(self, progress: Callable[[str], None]) -> None:
+        """Where the state cannot be read, puts the newest copy that can in its place; what was there stays beside it.
+
+        A disk that is full leaves it so: the backend then puts half a file in the place of the whole one, and may make
+        its copy from that. Raises ``UserError`` where no copy is whole either.
+        """
+        if self._locks():
+            return  # whoever holds it is saving, and tries again
+        for entry in (self.folder / ".pulumi" / "history").glob(f"*/{self.stack}/*.history.json"):
+            # The engine reads the youngest when it has done its work, and would fail then.
+            if not _is_whole(entry):
+                entry.replace(_aside(entry))
+        for file in (self.folder / ".pulumi" / "stacks").glob(f"*/{self.stack}.json"):
+            if _is_whole(file):
+                continue
+            backups = self.folder / ".pulumi" / "backups"
+            copies = [file.with_name(f"{file.name}.bak"), *backups.glob(f"{file.parent.name}/{self.stack}/*.json")]
+            whole = [copy for copy in copies if copy.is_file() and _is_whole(copy)]
+            if not whole:
+                raise UserError(
+                    f"{file}: found a state that is cut off, as a full disk leaves it, and no copy that is whole; "
+                    "allowed: JSON as Pulumi writes it. Put a copy of your own there; without any, move it away: the "
+                    "next up then takes over what is live, with new passwords, as a rotation does"
+                )
+            newest = max(whole, key=lambda copy: copy.stat().st_mtime)
+            when = datetime.fromtimestamp(newest.stat().st_mtime, UTC)
+            progress(
+                f"the state of stack {self.stack} is cut off, as a full disk leaves it: put back as of "
+                f"{when:%Y-%m-%d %H:%M:%S} UTC, from {newest.relative_to(self.root)}"
+            )
+            partial = file.with_suffix(".new")
+            with writing(partial):
+                shutil.copyfile(newest, partial)
+                file.replace(_aside(file))
+                partial.replace(file)
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[None]:
+        """Keeps room for the state while the engine runs, and gives it to the engine when the disk fills up otherwise.
+
+        Raises ``UserError`` where there is none.
+        """
+        folder = self.folder
+        size = max((file.stat().st_size for file in folder.glob(f".pulumi/stacks/*/{self.stack}.json")), default=0)
+        size = max(_LEAST_ROOM, _STATES * size)
+        over = threading.Event()
+        # Without a name: it goes with this process, whatever ends that.
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as reserve:
+            try:
+                while (missing := size - reserve.tell()) > 0:
+                    reserve.write(bytes(missing))
+            except OSError as error:
+                raise UserError(
+                    f"{folder}: found no room for {size / 2**20:.0f} MiB ({error.strerror}); allowed: that much, or a "
+                    "full disk could leave a state that nobody can read. The engine was not started"
+                ) from None
+
+            def give_up_when_full() -> None:
+                while not over.wait(_SECONDS_BETWEEN_LOOKS):
+                    if shutil.disk_usage(folder).free < size // 2:
+                        reserve.truncate(0)
+                        return
+
+            watcher = threading.Thread(target=give_up_when_full)
+            watcher.start()
+            try:
+                yield
+            finally:
+                over.set()
+                watcher.join()
+
+    def _locks(self) -> list[Path]:
+        return list((self.folder / ".pulumi" / "locks").glob(f"*/*/{self.stack}/*.json"))
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Makes an ``OSError`` inside, of a disk that is full or a folder of somebody else, one that people see."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); what Pulumi needs goes there") from None
+
+
+def _aside(file: Path) -> Path:
+    return file.with_name(f"{file.name}.cut-off")
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        json.loads(file.read_bytes())
+    except ValueError:
+        return False
+    return True
+
+
+def passphrase_file(root: Path) -> Path:
+    """The file with the passphrase that encrypts local state: made once, for its owner alone, never printed."""
+    path = root / ".local" / "passphrase"
+    with writing(path), contextlib.suppress(FileExistsError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A killed run must not leave half a passphrase: written aside, then linked into place whole.
+        partial = path.with_name(f".passphrase.{os.getpid()}")
+        try:
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                file.write(secrets.token_urlsafe(32))
+            os.link(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return path
