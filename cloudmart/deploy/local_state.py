@@ -10,6 +10,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from cloudmart.errors import UserError
 _LEAST_ROOM = 16 * 2**20
 _STATES = 8
 _SECONDS_BETWEEN_LOOKS = 0.1
+#: Longer than it takes another run to write its lock, which until then can be read as little.
+_SECONDS_TO_WRITE_A_LOCK = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,17 @@ class LocalState:
         return folder
 
     def release_dead(self, progress: Callable[[str], None]) -> None:
-        """Releases a lock whose holder, on this machine, is no more: a run that was killed. And one that is cut off,
-        which nobody holds: a full disk refused it."""
+        """Releases a lock whose holder, on this machine, is no more: a run that was killed. And what is left of one
+        that a full disk refused, which nobody holds."""
         for path in self._locks():
-            if not _is_whole(path):
-                path.unlink(missing_ok=True)
-                continue
             try:
+                since = path.stat().st_mtime
+                if not _is_whole(path):
+                    if time.time() - since > _SECONDS_TO_WRITE_A_LOCK:
+                        path.unlink(missing_ok=True)
+                    continue
                 held = json.loads(path.read_text())
-                dead = held["hostname"] == socket.gethostname() and is_over(int(held["pid"]), path.stat().st_mtime)
+                dead = held["hostname"] == socket.gethostname() and is_over(int(held["pid"]), since)
             except (OSError, ValueError, TypeError, LookupError):
                 continue  # Pulumi says what it makes of it
             if dead:
@@ -128,7 +133,8 @@ class LocalState:
                 watcher.join()
 
     def _locks(self) -> list[Path]:
-        return list((self.folder / ".pulumi" / "locks").glob(f"*/*/{self.stack}/*.json"))
+        # Also one that was never finished (`.tmp`): the engine reads whatever is there.
+        return list((self.folder / ".pulumi" / "locks").glob(f"*/*/{self.stack}/*"))
 
 
 @contextlib.contextmanager
@@ -147,6 +153,8 @@ def _aside(file: Path) -> Path:
 def _is_whole(file: Path) -> bool:
     try:
         json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return True  # taken away meanwhile, so nobody reads it any more
     except ValueError:
         return False
     return True

@@ -47,17 +47,23 @@ def test_the_lock_of_a_run_that_was_killed_is_released_and_no_other(
         "dev/odd": [],
         "prod/gone": {"pid": gone.pid, "hostname": here},
     }
-    cut_off = locks / "dev/cut-off.json"
+    refused = [locks / "dev/cut-off.json", locks / "dev/never-there.json.123.tmp"]
+    being_written = locks / "dev/another.json.456.tmp"
     for name, content in held.items():
         path = locks / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
-    cut_off.write_text("")
+    for path in (*refused, being_written):
+        path.write_text("")
+    for path in refused:
+        os.utime(path, (1, 1))
     os.utime(locks / "dev/number-of-another.json", (1, 1))
     lines: list[str] = []
     LocalState(tmp_path, "dev").release_dead(lines.append)
     ended.wait()
-    left = {str(path.relative_to(locks).with_suffix("")) for path in locks.rglob("*.json")}
+    assert being_written.exists()
+    being_written.unlink()
+    left = {str(path.relative_to(locks).with_suffix("")) for path in locks.rglob("*") if path.is_file()}
     assert left == set(held) - {"dev/gone", "dev/ended", "dev/number-of-another"}
     assert lines == ["the last run was killed: its lock on stack dev is released"] * 3
 
