@@ -50,7 +50,8 @@ class LocalState:
             try:
                 since = path.stat().st_mtime
                 if not _is_whole(path):
-                    if time.time() - since > _SECONDS_TO_WRITE_A_LOCK:
+                    time.sleep(max(0.0, since + _SECONDS_TO_WRITE_A_LOCK - time.time()))
+                    if not _is_whole(path):
                         path.unlink(missing_ok=True)
                     continue
                 held = json.loads(path.read_text())

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,25 +48,35 @@ def test_the_lock_of_a_run_that_was_killed_is_released_and_no_other(
         "dev/odd": [],
         "prod/gone": {"pid": gone.pid, "hostname": here},
     }
-    refused = [locks / "dev/cut-off.json", locks / "dev/never-there.json.123.tmp"]
-    being_written = locks / "dev/another.json.456.tmp"
     for name, content in held.items():
         path = locks / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
-    for path in (*refused, being_written):
-        path.write_text("")
-    for path in refused:
-        os.utime(path, (1, 1))
     os.utime(locks / "dev/number-of-another.json", (1, 1))
     lines: list[str] = []
     LocalState(tmp_path, "dev").release_dead(lines.append)
     ended.wait()
-    assert being_written.exists()
-    being_written.unlink()
     left = {str(path.relative_to(locks).with_suffix("")) for path in locks.rglob("*") if path.is_file()}
     assert left == set(held) - {"dev/gone", "dev/ended", "dev/number-of-another"}
     assert lines == ["the last run was killed: its lock on stack dev is released"] * 3
+
+
+def test_what_a_full_disk_left_of_a_lock_goes_and_one_that_is_being_written_stays(tmp_path: Path) -> None:
+    locks = tmp_path / ".local/state/.pulumi/locks/organization/cloudmart/dev"
+    locks.mkdir(parents=True)
+    for name in ("refused.json", "refused-too.json.1.tmp", "written.json.2.tmp"):
+        (locks / name).write_text("")
+    os.utime(locks / "refused.json", (1, 1))
+
+    def write() -> None:
+        (locks / "written.json.2.tmp").write_text("[]")
+        (locks / "written.json.2.tmp").rename(locks / "written.json")
+
+    writing = threading.Timer(0.5, write)
+    writing.start()
+    LocalState(tmp_path, "dev").release_dead(pytest.fail)
+    writing.join()
+    assert [path.name for path in locks.iterdir()] == ["written.json"]
 
 
 def kept(root: Path, **files: str) -> Path:
