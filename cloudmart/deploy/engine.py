@@ -112,13 +112,15 @@ class Engine:
     #: Merged over the stack's configuration for this run only, by full key (``cloudmart:cluster``).
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def recover(self, progress: Progress) -> None:
-        """Mends what a run that was killed, or a full disk, has left of a state in local files."""
-        if (local := self._local_state()) is not None:
-            local.release_dead(progress)
-            local.put_back(progress)
+    def recover(self, progress: Progress) -> bool:
+        """Mends what a run that was killed, or a full disk, has left of a state in local files. Whether it is an
+        earlier one now, which does not know all that is live."""
+        if (local := self._local_state()) is None:
+            return False
+        local.release_dead(progress)
+        return local.put_back(progress)
 
-    def room(self) -> contextlib.AbstractContextManager[None]:
+    def disk_room(self) -> contextlib.AbstractContextManager[None]:
         """Room on the disk for a state in local files, while `up` or `destroy` runs. ``UserError`` without any."""
         local = self._local_state()
         return local.room() if local is not None else contextlib.nullcontext()
@@ -247,23 +249,24 @@ class Engine:
         if self.kubeconfig is not None:
             env["KUBECONFIG"] = str(self.kubeconfig)
         if (local := self._local_state()) is not None:
-            # Beside each file of the state the backend keeps another with its media type, and writes it in place: a run
-            # that is killed just then leaves an empty one, and the state cannot be read any more ("EOF").
-            env["PULUMI_BACKEND_URL"] = f"{local.folder.as_uri()}?metadata=skip"
+            env["PULUMI_BACKEND_URL"] = local.backend()
             if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys():
                 env["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(passphrase_file(self.root))
         return env
 
     def _local_state(self) -> LocalState | None:
         """None where the user has another backend."""
-        if os.environ.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_ACCESS_TOKEN"):
+        local = LocalState(self.root, self.stack)
+        if (backend := os.environ.get("PULUMI_BACKEND_URL", "")).partition("?")[0] == local.folder.as_uri():
+            return local  # as `up` tells people to set it for plain Pulumi
+        if backend or os.environ.get("PULUMI_ACCESS_TOKEN"):
             return None
         home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
         try:
             elsewhere = json.loads((home / "credentials.json").read_text()).get("current")
         except (OSError, ValueError):
             elsewhere = None
-        return None if elsewhere else LocalState(self.root, self.stack)
+        return None if elsewhere else local
 
     @property
     def project(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -37,11 +38,16 @@ class LocalState:
 
     @property
     def folder(self) -> Path:
-        """What the backend is given; made where it is not there."""
-        folder = self.root / ".local" / "state"
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        """The backend's."""
+        return self.root / ".local" / "state"
+
+    def backend(self) -> str:
+        """What the CLI is given as ``PULUMI_BACKEND_URL``; the folder is made where it is not there."""
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        # Beside each file of the state the backend keeps another with its media type, and writes it in place: a run
+        # that is killed just then leaves an empty one, and the state cannot be read any more ("EOF").
+        return f"{self.folder.as_uri()}?metadata=skip"
 
     def release_dead(self, progress: Callable[[str], None]) -> None:
         """Releases a lock whose holder, on this machine, is no more: a run that was killed. And what is left of one
@@ -50,7 +56,8 @@ class LocalState:
             try:
                 since = path.stat().st_mtime
                 if not _is_whole(path):
-                    time.sleep(max(0.0, since + _SECONDS_TO_WRITE_A_LOCK - time.time()))
+                    wait = since + _SECONDS_TO_WRITE_A_LOCK - time.time()
+                    time.sleep(min(max(0.0, wait), _SECONDS_TO_WRITE_A_LOCK))
                     if not _is_whole(path):
                         path.unlink(missing_ok=True)
                     continue
@@ -62,41 +69,56 @@ class LocalState:
                 progress(f"the last run was killed: its lock on stack {self.stack} is released")
                 path.unlink(missing_ok=True)
 
-    def put_back(self, progress: Callable[[str], None]) -> None:
+    def put_back(self, progress: Callable[[str], None]) -> bool:
         """Where the state cannot be read, puts the newest copy that can in its place; what was there stays beside it.
+        Whether it did.
 
         A disk that is full leaves it so: the backend then puts half a file in the place of the whole one, and may make
         its copy from that. Raises ``UserError`` where no copy is whole either.
         """
         if self._locks():
-            return  # whoever holds it is saving, and tries again
-        for entry in (self.folder / ".pulumi" / "history").glob(f"*/{self.stack}/*.history.json"):
-            # The engine reads the youngest when it has done its work, and would fail then.
-            if not _is_whole(entry):
-                entry.replace(_aside(entry))
-        for file in (self.folder / ".pulumi" / "stacks").glob(f"*/{self.stack}.json"):
-            if _is_whole(file):
-                continue
-            backups = self.folder / ".pulumi" / "backups"
-            copies = [file.with_name(f"{file.name}.bak"), *backups.glob(f"{file.parent.name}/{self.stack}/*.json")]
-            whole = [copy for copy in copies if copy.is_file() and _is_whole(copy)]
-            if not whole:
-                raise UserError(
-                    f"{file}: found a state that is cut off, as a full disk leaves it, and no copy that is whole; "
-                    "allowed: JSON as Pulumi writes it. Put a copy of your own there; without any, move it away: the "
-                    "next up then takes over what is live, with new passwords, as a rotation does"
-                )
-            newest = max(whole, key=lambda copy: copy.stat().st_mtime)
-            when = datetime.fromtimestamp(newest.stat().st_mtime, UTC)
-            progress(
-                f"the state of stack {self.stack} is cut off, as a full disk leaves it: put back as of "
-                f"{when:%Y-%m-%d %H:%M:%S} UTC, from {newest.relative_to(self.root)}"
+            return False  # whoever holds it is saving, and tries again
+        with writing(self.folder):
+            for entry in (self.folder / ".pulumi" / "history").glob(f"*/{self.stack}/*.history.json"):
+                # The engine reads the youngest when it has done its work, and would fail then.
+                if not _is_whole(entry):
+                    entry.replace(_aside(entry))
+            states = (self.folder / ".pulumi" / "stacks").glob(f"*/{self.stack}.json")
+            put_back = [self._put_back(file, progress) for file in states if not _is_whole(file)]
+        return any(put_back)
+
+    def _put_back(self, file: Path, progress: Callable[[str], None]) -> bool:
+        backups = (self.folder / ".pulumi" / "backups").glob(f"{file.parent.name}/{self.stack}/*.json")
+        copies = [copy for copy in (file.with_name(f"{file.name}.bak"), *backups) if copy.is_file()]
+        whole = [copy for copy in copies if _is_whole(copy)]
+        if copies and not whole:
+            raise UserError(
+                f"{file}: found a state that is cut off, as a full disk leaves it, and no copy that is whole; "
+                "allowed: JSON as Pulumi writes it. Put a copy of your own there; without any, move it away: the next "
+                "up then takes over what is live, with new passwords, as a rotation does"
             )
-            partial = file.with_suffix(".new")
-            with writing(partial):
-                shutil.copyfile(newest, partial)
-                file.replace(_aside(file))
-                partial.replace(file)
+        # A link first, then one step: whatever stops this, there is a state, and another run may do the same.
+        kept = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
+        os.link(file, kept)
+        if _is_whole(kept):
+            kept.unlink()
+            return True  # by another run meanwhile
+        kept.replace(_aside(file))
+        kept.unlink(
+            missing_ok=True
+        )  # a rename between two names of one file, which another run has linked, does nothing
+        if not copies:  # it was to be the first, before anything was made
+            file.unlink(missing_ok=True)
+            return False
+        newest = max(whole, key=lambda copy: copy.stat().st_mtime)
+        shutil.copyfile(newest, kept)
+        kept.replace(file)
+        when = datetime.fromtimestamp(newest.stat().st_mtime, UTC)
+        progress(
+            f"the state of stack {self.stack} is cut off, as a full disk leaves it: put back as of "
+            f"{when:%Y-%m-%d %H:%M:%S} UTC, from {newest.relative_to(self.root)}"
+        )
+        return True
 
     @contextlib.contextmanager
     def room(self) -> Iterator[None]:
@@ -108,30 +130,41 @@ class LocalState:
         size = max((file.stat().st_size for file in folder.glob(f".pulumi/stacks/*/{self.stack}.json")), default=0)
         size = max(_LEAST_ROOM, _STATES * size)
         over = threading.Event()
-        # Without a name: it goes with this process, whatever ends that.
-        with tempfile.TemporaryFile(dir=folder, buffering=0) as reserve:
+        # What no file system can make smaller.
+        part = os.urandom(2**20)
+        with contextlib.ExitStack() as stack:
             try:
+                folder.mkdir(parents=True, exist_ok=True)
+                # Without a name: it goes with this process, whatever ends that.
+                reserve = stack.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0))
                 while (missing := size - reserve.tell()) > 0:
-                    reserve.write(bytes(missing))
+                    reserve.write(part[:missing])
+                left = shutil.disk_usage(folder).free
             except OSError as error:
-                raise UserError(
-                    f"{folder}: found no room for {size / 2**20:.0f} MiB ({error.strerror}); allowed: that much, or a "
-                    "full disk could leave a state that nobody can read. The engine was not started"
-                ) from None
+                raise UserError(self._no_room(size, str(error.strerror))) from None
+            if left < size // 2:
+                raise UserError(self._no_room(size, os.strerror(errno.ENOSPC)))
 
             def give_up_when_full() -> None:
                 while not over.wait(_SECONDS_BETWEEN_LOOKS):
-                    if shutil.disk_usage(folder).free < size // 2:
+                    if _free(folder) < size // 4:
                         reserve.truncate(0)
                         return
 
-            watcher = threading.Thread(target=give_up_when_full)
-            watcher.start()
+            # One that ends with the process, should that be stopped on its way to the end of this.
+            watcher = threading.Thread(target=give_up_when_full, daemon=True)
             try:
+                watcher.start()
                 yield
             finally:
                 over.set()
                 watcher.join()
+
+    def _no_room(self, size: int, why: str) -> str:
+        return (
+            f"{self.folder}: found no room for {size * 3 / 2 / 2**20:.0f} MiB ({why}); allowed: that much, or a full "
+            "disk could leave a state that nobody can read. The engine was not started"
+        )
 
     def _locks(self) -> list[Path]:
         # Also one that was never finished (`.tmp`): the engine reads whatever is there.
@@ -145,6 +178,13 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); what Pulumi needs goes there") from None
+
+
+def _free(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0
 
 
 def _aside(file: Path) -> Path:

@@ -104,7 +104,8 @@ def _deploy(
             wait_until_available(recording, target.kubectl, progress)
         return recording, {}
     engine = _engine(cli, settings, target, root, overrides)
-    engine.recover(progress)
+    # What was made after the state of now, or is gone since, it learns from the cluster.
+    refresh = engine.recover(progress) or refresh
     ownership.refuse_foreign(
         target.kubectl,
         ownership.declared(recording, "Namespace", "PriorityClass"),
@@ -136,7 +137,7 @@ def _deploy(
         replicas.release(target.kubectl, recording, held=engine.held)
 
     replicas.release(target.kubectl, recording, held=engine.held)
-    with engine.room():
+    with engine.disk_room():
         engine.up(progress, delete_autoscaler=delete_autoscaler, refresh=refresh)
     wait_until_available(recording, target.kubectl, progress)
     return recording, engine.environment()
@@ -177,14 +178,18 @@ def down(stack: str, context: str | None, root: Path, progress: Progress, *, del
     else:
         overrides = {"cloudmart:cluster": {"context": context}} if context is not None else {}
         engine = _engine(cli, settings, target, root, overrides)
-        engine.recover(progress)
+        if engine.recover(progress):
+            raise UserError(
+                f"stack {stack}: found a state that is older than the last run; allowed: one that knows what is live, "
+                f"or some of that would stay. `cloudmart up --stack {stack}` first, then this again"
+            )
         if delete_data:
             ours = [("Namespace", namespace)]
             ownership.refuse_foreign(kubectl, ours, project=settings.project, stack=stack, held=engine.held)
         if not engine.exists():
             progress(f"stack {stack}: the backend knows none; nothing to destroy")
         else:
-            with engine.room():
+            with engine.disk_room():
                 engine.destroy(progress)
         if delete_data:
             kubectl.run("delete", "namespace", namespace, "--ignore-not-found", "--wait=true", timeout=300)

@@ -109,7 +109,7 @@ def full_disk_under_state(shop: Shop, random: Random) -> str:
     if chosen < 0.1:
         limits, how = Limits(file_bytes=random.choice((0, 4096))), "no file"
     elif chosen < 0.2:
-        limits, how = Limits(folder=state, free=random.randrange(0, 2**24)), "from the start"
+        limits, how = Limits(folder=state, free=random.randrange(0, 2**25)), "from the start"
     else:
         after, kept_full = random.uniform(0, shop.span), random.random() < 0.5
         limits = Limits(folder=state, free=2**26, full_after=after, kept_full=kept_full)

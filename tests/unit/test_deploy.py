@@ -54,6 +54,23 @@ def test_the_users_own_passphrase_and_backend_are_left_alone(root: Path, monkeyp
     assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in env
 
 
+@pytest.mark.parametrize("said", ["", "file://{root}/.local/state?metadata=skip", "file://{root}/.local/state"])
+def test_a_state_that_was_put_back_is_told_also_where_the_backend_was_set_as_up_says(
+    root: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.delenv("PULUMI_ACCESS_TOKEN", raising=False)
+    monkeypatch.setenv("PULUMI_HOME", str(root / "home"))
+    monkeypatch.setenv("PULUMI_BACKEND_URL", said.format(root=root))
+    stacks = root / ".local/state/.pulumi/stacks/cloudmart"
+    stacks.mkdir(parents=True)
+    (stacks / "dev.json").write_text("{")
+    (stacks / "dev.json.bak").write_text("{}")
+    lines: list[str] = []
+    assert an_engine(root).recover(lines.append)
+    assert "put back" in lines[0]
+    assert not an_engine(root).recover(lines.append)
+
+
 def test_who_is_logged_in_keeps_their_backend(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     monkeypatch.delenv("PULUMI_ACCESS_TOKEN", raising=False)

@@ -12,6 +12,8 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -113,13 +115,32 @@ def test_a_state_that_is_cut_off_is_put_back_from_its_youngest_whole_copy_and_st
 ) -> None:
     folder = kept(tmp_path, **files, state='{"v": 9, "se')
     said: list[str] = []
-    LocalState(tmp_path, "dev").put_back(said.append)
+    assert LocalState(tmp_path, "dev").put_back(said.append)
     assert (folder / "dev.json").read_text() == chosen
     assert (folder / "dev.json.cut-off").read_text() == '{"v": 9, "se'
     assert "cut off" in said[0]
     assert "1970-01-01 0" in said[0]
-    LocalState(tmp_path, "dev").put_back(said.append)
+    assert not LocalState(tmp_path, "dev").put_back(said.append)
     assert len(said) == 1
+    assert {path.name for path in folder.iterdir()} <= {"dev.json", "dev.json.bak", "dev.json.cut-off"}
+
+
+def test_two_that_put_back_at_once_leave_a_whole_state(tmp_path: Path) -> None:
+    folder = kept(tmp_path, copy='{"v": 1}', state="{")
+    said: list[str] = []
+    for _ in range(50):
+        (folder / "dev.json").write_text('{"v": 9, "se')
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(LocalState(tmp_path, "dev").put_back, said.append) for _ in range(2)]:
+                done.result()
+        assert (folder / "dev.json").read_text() == '{"v": 1}'
+    assert {path.name for path in folder.iterdir()} == {"dev.json", "dev.json.bak", "dev.json.cut-off"}
+
+
+def test_a_first_state_that_was_refused_is_begun_again(tmp_path: Path) -> None:
+    folder = kept(tmp_path, state="")
+    assert not LocalState(tmp_path, "dev").put_back(pytest.fail)
+    assert [path.name for path in folder.iterdir()] == ["dev.json.cut-off"]
 
 
 def test_a_state_that_can_be_read_or_is_in_use_stays_as_it_is(tmp_path: Path) -> None:
@@ -150,7 +171,7 @@ def test_where_no_copy_is_whole_the_error_names_the_file_and_nothing_is_touched(
     [
         ("passphrase_file(root)", "passphrase"),
         ("an_engine._write_project()", "pulumi/Pulumi.yaml"),
-        ("LocalState(root, 'dev').put_back(print)", "state/.pulumi/stacks/cloudmart/dev.new"),
+        ("LocalState(root, 'dev').put_back(print)", "state"),
     ],
 )
 def test_a_file_that_a_full_disk_refuses_is_named_and_what_was_there_stays(
@@ -191,7 +212,7 @@ def test_without_room_for_the_state_nothing_is_begun(tmp_path: Path) -> None:
         "except UserError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert "found no room for 16 MiB (File too large); allowed: that much" in done.stdout
+    assert "found no room for 24 MiB (File too large); allowed: that much" in done.stdout
     assert "begun" not in done.stdout
     assert list((tmp_path / ".local/state").iterdir()) == []
 
@@ -209,9 +230,18 @@ def test_the_room_that_is_kept_is_real_and_is_given_up_when_the_disk_is_full(
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free[0]))
     with LocalState(tmp_path, "dev").room():
         time.sleep(0.3)
+        packed = zlib.compress(place.read_bytes(), level=1)
+        assert len(packed) > 8 * 3 * 2**20 * 0.99
         assert place.stat().st_blocks * 512 >= 8 * 3 * 2**20
         free[0] = 2**20
         deadline = time.monotonic() + 5
         while place.stat().st_size and time.monotonic() < deadline:
             time.sleep(0.02)
         assert place.stat().st_size == 0
+
+
+def test_a_disk_that_is_nearly_full_is_no_room_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(tmp_path, state="{}")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=2**20))
+    with pytest.raises(UserError, match=r"found no room for 24 MiB \(No space left on device\)"):
+        LocalState(tmp_path, "dev").room().__enter__()

@@ -44,7 +44,7 @@ _MAKES_PODS = {"Deployment", "StatefulSet", "Cluster", "Pooler", "Kafka", "Kafka
 
 
 @pytest.mark.parametrize("stack", ["dev", pytest.param("prod", marks=pytest.mark.slow)])
-def test_whatever_makes_pods_of_the_shop_waits_for_quota_limits_and_the_default_deny(stack: str) -> None:
+def test_whatever_makes_pods_of_the_shop_waits_for_quota_limits_default_deny_mesh_and_admission(stack: str) -> None:
     found = {r.urn: r for r in record(stack, ROOT).resources}
     home = load(stack, ROOT).namespace.name
     guards = {
@@ -53,6 +53,9 @@ def test_whatever_makes_pods_of_the_shop_waits_for_quota_limits_and_the_default_
         if r.namespace == home and (r.kind in ("ResourceQuota", "LimitRange") or r.object_name == "default-deny")
     }
     assert len(guards) == 3
+    more = {"prod": ("istiod", "cloudmart-probes-constraint")}.get(stack, ())
+    layers = {r.urn for r in found.values() if r.name in more}
+    assert len(layers) == len(more)
 
     def awaited(item: Recorded, seen: set[str]) -> set[str]:
         # A child is registered when its parent is, and that when what it depends on is there.
@@ -70,7 +73,7 @@ def test_whatever_makes_pods_of_the_shop_waits_for_quota_limits_and_the_default_
     ]
     assert len(making) >= 8
     for one in making:
-        assert guards <= awaited(one, set()), one.urn
+        assert guards | layers <= awaited(one, set()), one.urn
 
 
 def test_what_makes_no_pods_does_not_wait_for_the_quota() -> None:
