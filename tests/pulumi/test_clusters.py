@@ -31,7 +31,7 @@ def test_a_local_cluster_that_has_lost_the_shop_gets_it_anew_with_the_passwords_
     before = shop.passwords()
     shop.cluster.kubectl("delete", "namespace", SPACE)
     _, lines = shop.up("dev")
-    assert any("has been made anew" in line for line in lines)
+    assert any("is gone from the local cluster" in line for line in lines)
     assert shop.passwords() == before
     _, lines = shop.up("dev")
     assert not [line for line in lines if line.startswith(("created ", "changed ", "replaced "))]
