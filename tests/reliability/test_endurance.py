@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -42,6 +43,9 @@ class Weight:
 
     @classmethod
     def now(cls, shop: Shop, temporary: Path) -> Weight:
+        # A recording leaves its garbage to a later collection (`recorder.uncollected`), which a command that ends after
+        # it never needs: what piles up is what stays then.
+        gc.collect()
         process = psutil.Process()
         root = shop.project.root
         own = [path for path in root.rglob("*") if root / ".local" / "cluster" not in path.parents]
