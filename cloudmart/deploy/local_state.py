@@ -104,9 +104,8 @@ class LocalState:
             kept.unlink()
             return True  # by another run meanwhile
         kept.replace(_aside(file))
-        kept.unlink(
-            missing_ok=True
-        )  # a rename between two names of one file, which another run has linked, does nothing
+        # Where another run has linked the same file, the rename did nothing: both names were of one file.
+        kept.unlink(missing_ok=True)
         if not copies:  # it was to be the first, before anything was made
             file.unlink(missing_ok=True)
             return False
@@ -139,10 +138,9 @@ class LocalState:
                 reserve = stack.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0))
                 while (missing := size - reserve.tell()) > 0:
                     reserve.write(part[:missing])
-                left = shutil.disk_usage(folder).free
             except OSError as error:
                 raise UserError(self._no_room(size, str(error.strerror))) from None
-            if left < size // 2:
+            if _free(folder) < size // 2:
                 raise UserError(self._no_room(size, os.strerror(errno.ENOSPC)))
 
             def give_up_when_full() -> None:

@@ -33,9 +33,7 @@ def test_the_passphrase_is_for_its_owner_alone_and_is_made_once(tmp_path: Path) 
     assert [entry.name for entry in path.parent.iterdir()] == ["passphrase"]
 
 
-def test_the_lock_of_a_run_that_was_killed_is_released_and_no_other(
-    tmp_path: Path,
-) -> None:
+def test_the_lock_of_a_run_that_was_killed_is_released_and_no_other(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     ended = subprocess.Popen(["true"])  # and nobody has asked after it yet
