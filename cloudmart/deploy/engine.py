@@ -114,7 +114,7 @@ class Engine:
 
     def recover(self, progress: Progress) -> bool:
         """Mends what a run that was killed, or a full disk, has left of a state in local files. Whether it is an
-        earlier one now, which does not know all that is live."""
+        earlier one now, which does not know all that is live, until an `up` with `refresh` has gone through."""
         if (local := self._local_state()) is None:
             return False
         local.release_dead(progress)
@@ -161,6 +161,8 @@ class Engine:
             stack.workspace.env_vars = self.environment()
             with self._events(lambda _line: None, advise=False) as on_event:
                 stack.up(on_event=on_event, **options | {"refresh": False, "run_program": None})
+            if (local := self._local_state()) is not None:
+                local.is_of_now()
         changes = result.summary.resource_changes or {}
         progress(", ".join(f"{count} {WORDS.get(op, op)}" for op, count in sorted(changes.items())) or "nothing to do")
         return {key: output.value for key, output in result.outputs.items() if not output.secret}

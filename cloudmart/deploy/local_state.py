@@ -71,7 +71,7 @@ class LocalState:
 
     def put_back(self, progress: Callable[[str], None]) -> bool:
         """Where the state cannot be read, puts the newest copy that can in its place; what was there stays beside it.
-        Whether it did.
+        Whether the state is one of before the last run, until :meth:`is_of_now`.
 
         A disk that is full leaves it so: the backend then puts half a file in the place of the whole one, and may make
         its copy from that. Raises ``UserError`` where no copy is whole either.
@@ -83,11 +83,18 @@ class LocalState:
                 # The engine reads the youngest when it has done its work, and would fail then.
                 if not _is_whole(entry):
                     entry.replace(_aside(entry))
-            states = (self.folder / ".pulumi" / "stacks").glob(f"*/{self.stack}.json")
-            put_back = [self._put_back(file, progress) for file in states if not _is_whole(file)]
-        return any(put_back)
+            for file in self._states():
+                if not _is_whole(file):
+                    self._put_back(file, progress)
+        return any(_aside(file).is_file() for file in self._states())
 
-    def _put_back(self, file: Path, progress: Callable[[str], None]) -> bool:
+    def is_of_now(self) -> None:
+        """Notes that a refresh has gone through: the state knows again what is live."""
+        for file in self._states():
+            with writing(file), contextlib.suppress(FileNotFoundError):
+                _aside(file).replace(_once_aside(file))
+
+    def _put_back(self, file: Path, progress: Callable[[str], None]) -> None:
         backups = (self.folder / ".pulumi" / "backups").glob(f"{file.parent.name}/{self.stack}/*.json")
         copies = [copy for copy in (file.with_name(f"{file.name}.bak"), *backups) if copy.is_file()]
         whole = [copy for copy in copies if _is_whole(copy)]
@@ -102,13 +109,14 @@ class LocalState:
         os.link(file, kept)
         if _is_whole(kept):
             kept.unlink()
-            return True  # by another run meanwhile
-        kept.replace(_aside(file))
+            return  # put back by another run meanwhile
+        # Without a copy it was to be the first state, before anything was made: nothing is missing then.
+        kept.replace(_aside(file) if copies else _once_aside(file))
         # Where another run has linked the same file, the rename did nothing: both names were of one file.
         kept.unlink(missing_ok=True)
-        if not copies:  # it was to be the first, before anything was made
+        if not copies:
             file.unlink(missing_ok=True)
-            return False
+            return
         newest = max(whole, key=lambda copy: copy.stat().st_mtime)
         shutil.copyfile(newest, kept)
         kept.replace(file)
@@ -117,7 +125,6 @@ class LocalState:
             f"the state of stack {self.stack} is cut off, as a full disk leaves it: put back as of "
             f"{when:%Y-%m-%d %H:%M:%S} UTC, from {newest.relative_to(self.root)}"
         )
-        return True
 
     @contextlib.contextmanager
     def room(self) -> Iterator[None]:
@@ -126,7 +133,7 @@ class LocalState:
         Raises ``UserError`` where there is none.
         """
         folder = self.folder
-        size = max((file.stat().st_size for file in folder.glob(f".pulumi/stacks/*/{self.stack}.json")), default=0)
+        size = max((file.stat().st_size for file in self._states()), default=0)
         size = max(_LEAST_ROOM, _STATES * size)
         over = threading.Event()
         # What no file system can make smaller.
@@ -164,6 +171,9 @@ class LocalState:
             "disk could leave a state that nobody can read. The engine was not started"
         )
 
+    def _states(self) -> list[Path]:
+        return list((self.folder / ".pulumi" / "stacks").glob(f"*/{self.stack}.json"))
+
     def _locks(self) -> list[Path]:
         # Also one that was never finished (`.tmp`): the engine reads whatever is there.
         return list((self.folder / ".pulumi" / "locks").glob(f"*/*/{self.stack}/*"))
@@ -187,6 +197,10 @@ def _free(folder: Path) -> int:
 
 def _aside(file: Path) -> Path:
     return file.with_name(f"{file.name}.cut-off")
+
+
+def _once_aside(file: Path) -> Path:
+    return file.with_name(f"{file.name}.once-cut-off")
 
 
 def _is_whole(file: Path) -> bool:

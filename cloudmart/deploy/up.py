@@ -104,8 +104,9 @@ def _deploy(
             wait_until_available(recording, target.kubectl, progress)
         return recording, {}
     engine = _engine(cli, settings, target, root, overrides)
-    # What was made after the state of now, or is gone since, it learns from the cluster.
-    refresh = engine.recover(progress) or refresh
+    if engine.recover(progress):
+        progress(f"the state of stack {stack} is older than its last run: it learns from the cluster first")
+        refresh = True
     ownership.refuse_foreign(
         target.kubectl,
         ownership.declared(recording, "Namespace", "PriorityClass"),

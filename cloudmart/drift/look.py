@@ -282,8 +282,12 @@ class _Look:
             other = fields.owner(place, others)
             writer = other or (fields.owner(place, fields.writers(live)) if here is not ABSENT else None)
             secret = self._is_secret(reference, place, hidden)
-            # A refresh of Pulumi takes no note of items at the end of a list that it has not declared.
-            unseen = there is ABSENT and isinstance(place[-1], int) and other is not None
+            mend = self._up()
+            # A refresh of Pulumi takes no note of items at the end of a list that its state does not have.
+            if self.expected.way is Way.PULUMI and there is ABSENT and isinstance(place[-1], int):
+                removing = self._removing(reference, live, [place])
+                # What an `up` has set is in the state, unless an older one was put back: its next run takes that away.
+                mend = removing if other is not None else f"{removing} && {mend}"
             yield self._finding(
                 Kind.CHANGED,
                 reference,
@@ -291,9 +295,7 @@ class _Look:
                 declared=_shown(there, place, secret),
                 live=_shown(here, place, secret),
                 writer=writer,
-                mend=self._removing(reference, live, [place])
-                if unseen and self.expected.way is Way.PULUMI
-                else self._up(),
+                mend=mend,
             )
 
     def _withheld(

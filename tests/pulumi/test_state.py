@@ -1,25 +1,32 @@
-"""Where a stack's state is and which key opens it: by a passphrase, by a key management service, in another backend.
+"""Where a stack's state is and what opens it: half of it lost, a passphrase, a key management service, another backend.
 
 One story, told in order: what one test leaves is what the next finds.
 """
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import re
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from cryptography.fernet import Fernet
 
+from cloudmart.deploy.expected import expected
+from cloudmart.drift import look as drift
+from cloudmart.drift.look import Finding, Kind
 from cloudmart.errors import UserError
 from tests.leaks import held
-from tests.pulumi.shop import Shop
+from tests.pulumi.shop import SPACE, Shop
 
 KEY, TOKEN = "cloudmart", "not-a-real-token"
 
@@ -92,6 +99,58 @@ def require_sealed(shop: Shop) -> None:
     exported = shop.pulumi("stack", "export", "--stack", "dev").stdout
     assert exported.count('"ciphertext"') >= len(shop.passwords())
     assert held(shop.passwords(), exported) == []
+
+
+def cut_off(state: Path, older: str) -> None:
+    """Leaves half of a state, as a full disk does, and as its only copy an older one."""
+    for backup in state.parents[2].glob("backups/*/dev/*"):
+        backup.unlink()
+    state.with_name("dev.json.bak").write_text(older)
+    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+
+
+def look(shop: Shop) -> Sequence[Finding]:
+    return drift.look(expected("dev", None, shop.project.root, shop.said.append)).findings
+
+
+def with_audit(catalog: Any) -> None:
+    """One service more, like another."""
+    catalog["services"]["audit-service"] = copy.deepcopy(catalog["services"]["notification-service"])
+
+
+def test_a_state_that_is_cut_off_stops_down_until_up_has_put_it_back_and_drift_names_what_it_does_not_know(
+    deployed: Shop,
+) -> None:
+    state = deployed.project.root / ".local/state/.pulumi/stacks/cloudmart/dev.json"
+    older, passwords = state.read_text(), deployed.passwords()
+    deployed.project.catalog(with_audit)
+    deployed.up("dev")
+    before = deployed.held()
+    deployed.project.catalog(lambda catalog: catalog["services"].pop("audit-service"))
+    cut_off(state, older)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"older than the last run; .*`cloudmart up --stack dev` first"):
+            deployed.down("dev")
+    assert deployed.held() == before
+
+    deployed.up("dev")
+    assert deployed.held() == before
+    assert deployed.passwords() == passwords
+    found = look(deployed)
+    unknown = {name for name in before if "audit-service" in name and not name.startswith("Pod ")}
+    assert {f"{one.object.kind} {one.object.name}" for one in found if one.kind is Kind.UNEXPECTED} == unknown
+    (let_in,) = (one for one in found if one.kind is not Kind.UNEXPECTED)
+    assert (let_in.object.kind, let_in.object.name, let_in.path) == (
+        "NetworkPolicy",
+        "kafka",
+        "spec.ingress[0].from[2]",
+    )
+    deployed.cluster.kubectl("delete", "-n", SPACE, *(name.replace(" ", "/") for name in unknown))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    ended = deployed.run(["sh", "-ec", let_in.mend], {"PATH": path})
+    assert ended.returncode == 0, ended.stderr
+    assert look(deployed) == []
+    assert deployed.pulumi("preview", "--stack", "dev", "--expect-no-changes").returncode == 0
 
 
 def test_a_key_management_service_takes_the_place_of_the_passphrase_and_up_changes_nothing(

@@ -68,7 +68,6 @@ def test_a_state_that_was_put_back_is_told_also_where_the_backend_was_set_as_up_
     lines: list[str] = []
     assert an_engine(root).recover(lines.append)
     assert "put back" in lines[0]
-    assert not an_engine(root).recover(lines.append)
 
 
 def test_who_is_logged_in_keeps_their_backend(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

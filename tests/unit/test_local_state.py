@@ -118,9 +118,19 @@ def test_a_state_that_is_cut_off_is_put_back_from_its_youngest_whole_copy_and_st
     assert (folder / "dev.json.cut-off").read_text() == '{"v": 9, "se'
     assert "cut off" in said[0]
     assert "1970-01-01 0" in said[0]
-    assert not LocalState(tmp_path, "dev").put_back(said.append)
-    assert len(said) == 1
     assert {path.name for path in folder.iterdir()} <= {"dev.json", "dev.json.bak", "dev.json.cut-off"}
+
+
+def test_a_state_that_was_put_back_is_an_older_one_until_it_was_refreshed(tmp_path: Path) -> None:
+    folder = kept(tmp_path, copy="{}", state='{"v": 9, "se')
+    state, said = LocalState(tmp_path, "dev"), list[str]()
+    assert [state.put_back(said.append) for _ in range(3)] == [True, True, True]
+    assert len(said) == 1
+    state.is_of_now()
+    assert not state.put_back(pytest.fail)
+    assert (folder / "dev.json.once-cut-off").read_text() == '{"v": 9, "se'
+    state.is_of_now()
+    assert {path.name for path in folder.iterdir()} == {"dev.json", "dev.json.bak", "dev.json.once-cut-off"}
 
 
 def test_two_that_put_back_at_once_leave_a_whole_state(tmp_path: Path) -> None:
@@ -138,7 +148,9 @@ def test_two_that_put_back_at_once_leave_a_whole_state(tmp_path: Path) -> None:
 def test_a_first_state_that_was_refused_is_begun_again(tmp_path: Path) -> None:
     folder = kept(tmp_path, state="")
     assert not LocalState(tmp_path, "dev").put_back(pytest.fail)
-    assert [path.name for path in folder.iterdir()] == ["dev.json.cut-off"]
+    assert [path.name for path in folder.iterdir()] == ["dev.json.once-cut-off"]
+    kept(tmp_path, state="{}")
+    assert not LocalState(tmp_path, "dev").put_back(pytest.fail)
 
 
 def test_a_state_that_can_be_read_or_is_in_use_stays_as_it_is(tmp_path: Path) -> None:
