@@ -32,6 +32,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_sessionfinish() -> None:
+    # Nor in what tests leave in caches: pytest's last look took so long that its own processes were interrupted in it.
+    gc.freeze()
+
+
 @dataclass(frozen=True)
 class Project:
     """A copy of the project that a test may change."""

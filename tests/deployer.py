@@ -31,7 +31,7 @@ Json = Any
 
 STACK = "dev"
 CONTEXT = "deployer"
-_HOME = "deployers"
+HOME = "deployers"
 _WAITED = {"Deployment", "StatefulSet"}
 
 
@@ -52,9 +52,9 @@ class Deployer:
         """Makes the account, which is allowed nothing yet, on a cluster where nothing of the stack is."""
         recording = record(STACK, project.root)
         _empty(cluster, recording)
-        cluster.kubectl("create", "namespace", _HOME)
-        cluster.kubectl("create", "serviceaccount", CONTEXT, f"--namespace={_HOME}")
-        token = cluster.kubectl("create", "token", CONTEXT, f"--namespace={_HOME}", "--duration=24h").strip()
+        cluster.kubectl("create", "namespace", HOME)
+        cluster.kubectl("create", "serviceaccount", CONTEXT, f"--namespace={HOME}")
+        token = cluster.kubectl("create", "token", CONTEXT, f"--namespace={HOME}", "--duration=24h").strip()
         config = yaml.safe_load(cluster.kubeconfig.read_text())
         config["users"] = [{"name": CONTEXT, "user": {"token": token}}]
         (known,) = config["contexts"]
@@ -69,7 +69,7 @@ class Deployer:
     def allow(self, permissions: Iterable[Permission], *, not_: Permission | None = None) -> None:
         """Gives exactly these, in the roles that `cloudmart access role` prints; returns once that is in force."""
         spaces = [str(one.object_name) for one in namespaces(self.recording)]
-        subject = role.Subject("ServiceAccount", CONTEXT, _HOME)
+        subject = role.Subject("ServiceAccount", CONTEXT, HOME)
         found = role.objects(set(permissions) - {not_}, STACK, spaces, subject)
         text = "\n---\n".join(map(json.dumps, found))
         self.cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
@@ -90,7 +90,7 @@ class Deployer:
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SubjectAccessReview",
-            "spec": {"user": f"system:serviceaccount:{_HOME}:{CONTEXT}", "resourceAttributes": attributes},
+            "spec": {"user": f"system:serviceaccount:{HOME}:{CONTEXT}", "resourceAttributes": attributes},
         }
         said = self.cluster.kubectl("create", "-f", "-", "-o", "json", stdin=json.dumps(review))
         return bool(json.loads(said)["status"]["allowed"])
@@ -188,7 +188,7 @@ class Deployer:
 
 def _empty(cluster: LocalCluster, recording: Recording) -> None:
     spaces = [str(one.object_name) for one in namespaces(recording)]
-    cluster.kubectl("delete", "namespace", _HOME, *spaces, "--ignore-not-found", timeout=120)
+    cluster.kubectl("delete", "namespace", HOME, *spaces, "--ignore-not-found", timeout=120)
     empty(cluster)
 
 

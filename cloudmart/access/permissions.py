@@ -1,4 +1,4 @@
-"""What whoever deploys a stack must be allowed: one verb on one resource in one place at a time.
+"""What whoever deploys a stack, or looks at it, must be allowed: one verb on one resource in one place at a time.
 
 Derived from the recording: which kinds in which namespaces, and the names of what is cluster-wide. The verbs are those
 that each way of deploying was seen to use, and that it fails without (`docs/access.md`).
@@ -12,6 +12,7 @@ from typing import Any
 
 from cloudmart.deploy import applyset, lease
 from cloudmart.deploy.expected import Way
+from cloudmart.drift.look import ALSO
 from cloudmart.finops.helm import Charts
 from cloudmart.preview.recorder import Recorded, Recording
 from cloudmart.settings import Settings
@@ -115,6 +116,33 @@ def needed(recording: Recording, settings: Settings, way: Way) -> Needed:
         found |= {Permission(space, *shown) for shown in _SHOWN if shown[1] != "persistentvolumeclaims"}
     found.add(Permission(home, "", "persistentvolumeclaims", "list"))
     return Needed(frozenset(found), tuple(remarks))
+
+
+def reading(recording: Recording, settings: Settings) -> frozenset[Permission]:
+    """What `drift` and `cost` need: to get and list, and to patch, which is how an object is tried in a dry run.
+
+    That a patch is no more than a trial is for :func:`cloudmart.access.role.trials_alone` to see to.
+    """
+    home = settings.namespace.name
+    declared = [one for one in recording.resources if one.is_kubernetes_object]
+    spaces = {home, *(str(one.namespace) for one in declared if one.namespace)}
+    listed = {(home, *resource_of(*kind)) for kind in ALSO}
+    # To find Kubecost's Service, whose API is asked through the API server.
+    listed.add(("", "", "services"))
+    found: set[Permission] = set()
+    for one in declared:
+        group, resource = resource_of(str(one.api_version), str(one.kind))
+        name, space = str(one.object_name), str(one.namespace or "")
+        found |= {Permission(space, group, resource, verb, "" if space else name) for verb in ("get", "patch")}
+        listed |= {(each, group, resource) for each in (spaces if space else ("",))}
+    for one in recording.resources:
+        if one.type == "kubernetes:helm.sh/v3:Release":
+            listed.add((one.namespace or "default", "", "secrets"))
+    found |= {Permission(space, group, resource, "list") for space, group, resource in listed}
+    found.add(Permission(home, "", "secrets", "get"))
+    if settings.kubecost.enabled:
+        found.add(Permission(settings.kubecost.namespace, "", "services/proxy", "get"))
+    return frozenset(found)
 
 
 def _by_applyset(declared: Iterable[Recorded], stack: str, home: str) -> Iterator[Permission]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from cloudmart.deploy.ownership import PREPARED
 from cloudmart.errors import UserError
 
 _API = "rbac.authorization.k8s.io"
+_ADMISSION = "admissionregistration.k8s.io"
+_CHANGES = ["CREATE", "UPDATE", "DELETE"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,13 @@ class Subject:
             return cls("ServiceAccount", account, namespace)
         raise UserError(f"--subject: found {text!r}; allowed: group:NAME, user:NAME or serviceaccount:NAMESPACE/NAME")
 
+    def expression(self) -> str:
+        """CEL that is true for a request of this subject."""
+        name = f"system:serviceaccount:{self.namespace}:{self.name}" if self.kind == "ServiceAccount" else self.name
+        text = json.dumps(name, ensure_ascii=False)
+        user = "request.userInfo"
+        return f"{text} in {user}.groups" if self.kind == "Group" else f"{user}.username == {text}"
+
     def manifest(self) -> dict[str, str]:
         """As it stands in a binding."""
         if self.kind == "ServiceAccount":
@@ -44,10 +54,15 @@ def _is_label(text: str) -> bool:
 
 
 def objects(
-    permissions: Iterable[Permission], stack: str, spaces: Iterable[str], subject: Subject | None
+    permissions: Iterable[Permission],
+    stack: str,
+    spaces: Iterable[str],
+    subject: Subject | None,
+    *,
+    whose: str = "deployer",
 ) -> list[dict[str, Any]]:
     """The namespaces, which a deployer makes none of, then the roles, each followed by its binding to `subject`."""
-    name = f"cloudmart-{stack}-deployer"
+    name = f"cloudmart-{stack}-{whose}"
     by_space: dict[str, list[Permission]] = {}
     for permission in permissions:
         by_space.setdefault(permission.namespace, []).append(permission)
@@ -70,6 +85,39 @@ def objects(
                 }
             )
     return found
+
+
+def trials_alone(stack: str, subject: Subject) -> list[dict[str, Any]]:
+    """What refuses every change by `subject` that is no dry run: an admission policy and its binding.
+
+    RBAC cannot tell a dry run from a change: who may try an object may change it, but for this.
+    """
+    name = f"cloudmart-{stack}-reader"
+    everything = {"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*/*"], "operations": _CHANGES}
+    return [
+        {
+            "apiVersion": f"{_ADMISSION}/v1",
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": {"resourceRules": [everything]},
+                "matchConditions": [{"name": "the-reader", "expression": subject.expression()}],
+                "validations": [
+                    {
+                        "expression": "has(request.dryRun) && request.dryRun",
+                        "message": f"who reads stack {stack} may change nothing; allowed: a dry run",
+                    }
+                ],
+            },
+        },
+        {
+            "apiVersion": f"{_ADMISSION}/v1",
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"]},
+        },
+    ]
 
 
 def rules(permissions: Iterable[Permission]) -> list[dict[str, list[str]]]:

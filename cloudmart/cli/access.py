@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, examples, formats
 from cloudmart.cli._output import print_or_write, say, traceback
 from cloudmart.errors import UserError
+
+if TYPE_CHECKING:
+    from cloudmart.access.role import Subject
+    from cloudmart.deploy.expected import Way
+    from cloudmart.preview.recorder import Recording
+    from cloudmart.settings import Settings
 
 
 @click.group("access", epilog=examples("access role --subject group:deployers | kubectl apply -f -"))
@@ -22,9 +29,19 @@ def access_group() -> None:
     epilog=examples(
         "access role --subject group:deployers  # for `up` with the Pulumi CLI",
         "access role --stack dev --subject serviceaccount:ci/deployer --out roles.yaml",
+        "access role --stack prod --for read --subject user:nightly",
     ),
 )
 @STACK
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(["deploy", "read"]),
+    default="deploy",
+    show_default=True,
+    help="For `up` and `down`; or for `drift` and `cost` alone, with a policy that refuses every change. The latter "
+    "needs --subject.",
+)
 @click.option(
     "--way",
     type=click.Choice(["pulumi", "applyset"]),
@@ -42,11 +59,14 @@ def access_group() -> None:
 @OUT
 @DEBUG
 def role_command(
-    stack: str, way: str, subject: str | None, root: Path, format_: str, out: Path | None, debug: bool
+    stack: str, purpose: str, way: str, subject: str | None, root: Path, format_: str, out: Path | None, debug: bool
 ) -> None:
     """Print the least roles with which `up` and `down` of a stack work, for an administrator to apply.
 
     The stack's namespaces come with them: who may deploy to a namespace need not be allowed to make any.
+
+    With --for read, those with which `drift` and `cost` work. The API server lets only those try an object who may
+    change it, so an admission policy comes with them that lets this subject try and not change.
     """
     from cloudmart.access import permissions, role
     from cloudmart.deploy.expected import Way
@@ -58,19 +78,33 @@ def role_command(
     settings = load(stack, root)
     with traceback(debug):
         recording = record(stack, root)
-    releases = [one for one in recording.resources if one.type == "kubernetes:helm.sh/v3:Release"]
-    if Way(way) is Way.APPLY_SET and releases:
-        raise UserError(
-            f"--way applyset: stack {stack} has Helm releases ({', '.join(one.name for one in releases)}), which need "
-            "the Pulumi CLI; allowed: --way pulumi, or a stack without them"
-        )
-    needed = permissions.needed(recording, settings, Way(way))
-    spaces = [str(one.object_name) for one in permissions.namespaces(recording)]
-    found = role.objects(needed.permissions, stack, spaces, bound)
-    for remark in needed.remarks:
-        say(f"note: {remark}")
+    if purpose == "read":
+        if bound is None:
+            raise UserError("--for read: found no --subject; allowed: the one whose changes are to be refused")
+        wanted = permissions.reading(recording, settings)
+        found = [*role.trials_alone(stack, bound), *role.objects(wanted, stack, (), bound, whose="reader")]
+    else:
+        found = _deployers(recording, settings, Way(way), bound)
     if format_ == "json":
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": found}, indent=2) + "\n"
     else:
         text = "---\n".join(map(to_yaml, found))
     print_or_write(text, out)
+
+
+def _deployers(recording: Recording, settings: Settings, way: Way, bound: Subject | None) -> list[dict[str, Any]]:
+    from cloudmart.access import permissions, role
+    from cloudmart.deploy.expected import Way
+
+    releases = [one for one in recording.resources if one.type == "kubernetes:helm.sh/v3:Release"]
+    if way is Way.APPLY_SET and releases:
+        names = ", ".join(one.name for one in releases)
+        raise UserError(
+            f"--way applyset: stack {recording.stack} has Helm releases ({names}), which need the Pulumi CLI; "
+            "allowed: --way pulumi, or a stack without them"
+        )
+    needed = permissions.needed(recording, settings, way)
+    spaces = [str(one.object_name) for one in permissions.namespaces(recording)]
+    for remark in needed.remarks:
+        say(f"note: {remark}")
+    return role.objects(needed.permissions, recording.stack, spaces, bound)

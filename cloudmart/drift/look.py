@@ -35,7 +35,7 @@ from cloudmart.preview.render import Manifest, manifests, substitute
 _PULUMI = re.compile(r"pulumi-kubernetes(-[0-9a-f]+)?")
 _BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 #: Looked for in the shop's namespace besides the declared kinds: what runs there, lets in, or may do something.
-_ALSO = (
+ALSO = (
     ("v1", "Pod"),
     ("v1", "Service"),
     ("v1", "ConfigMap"),
@@ -449,7 +449,7 @@ class _Look:
         kinds = {(reference.api_version, reference.kind) for reference in objects}
         releases = {("v1", "Secret", name.partition("/")[0]) for name in self.expected.releases}
         shop = self.expected.settings.namespace.name
-        return {(*kind, space) for kind in kinds for space in spaces} | {(*kind, shop) for kind in _ALSO} | releases
+        return {(*kind, space) for kind in kinds for space in spaces} | {(*kind, shop) for kind in ALSO} | releases
 
     def _unexpected(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
         shop = self.expected.settings.namespace.name
@@ -459,8 +459,9 @@ class _Look:
             Reference("v1", "Secret", shop, applyset.parent_name(stack)),
             # What `cloudmart access role` prints, for an administrator to apply.
             *(
-                Reference("rbac.authorization.k8s.io/v1", kind, shop, f"cloudmart-{stack}-deployer")
+                Reference("rbac.authorization.k8s.io/v1", kind, shop, f"cloudmart-{stack}-{whose}")
                 for kind in ("Role", "RoleBinding")
+                for whose in ("deployer", "reader")
             ),
         }
         for reference, live in found.items():

@@ -6,22 +6,28 @@ Here a few permissions are taken away, by a seed; ``make reliability ONLY=test_p
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
+import yaml
+from click.testing import CliRunner
 
 from cloudmart.access import held
 from cloudmart.access.permissions import resource_of
+from cloudmart.cli import cli
 from cloudmart.cluster import toolchain
 from cloudmart.cluster.discovery import served
-from cloudmart.cluster.kubectl import Kubectl
+from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.cluster.local import LocalCluster
-from cloudmart.deploy.expected import Way
+from cloudmart.deploy.expected import Way, expected
+from cloudmart.drift import look as drift
+from cloudmart.drift.look import Drift
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import record
 from cloudmart.settings import stacks
 from tests.conftest import ROOT, copy_project
-from tests.deployer import Deployer, shuffled, without_charts
+from tests.deployer import CONTEXT, HOME, STACK, Deployer, shuffled, without_charts
 
 pytestmark = pytest.mark.cluster
 
@@ -89,3 +95,61 @@ def test_resources_are_named_as_the_api_server_names_them(cluster: LocalCluster,
             wrong.append((api_version, kind, names))
     assert wrong == []
     assert len(kinds & known.keys()) >= 14 + len(crds)
+
+
+@pytest.fixture
+def reader(deployer: Deployer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubectl]:
+    """A kubectl as somebody who has the role for reading and nothing else, as `CONTEXT` of the user's kubeconfig."""
+    cluster, root = deployer.cluster, deployer.project.root
+    cluster.kubectl("create", "serviceaccount", "reader", f"--namespace={HOME}")
+    config = yaml.safe_load(deployer.kubeconfig.read_text())
+    token = cluster.kubectl("create", "token", "reader", f"--namespace={HOME}").strip()
+    config["users"][0]["user"]["token"] = token
+    kubeconfig = root / "reader.kubeconfig"
+    kubeconfig.touch(mode=0o600)
+    kubeconfig.write_text(yaml.safe_dump(config))
+    command = ["access", "role", "--stack", STACK, "--for", "read", "--root", str(root), "--format", "json"]
+    printed = CliRunner().invoke(cli, [*command, "--subject", f"serviceaccount:{HOME}/reader"])
+    assert printed.exit_code == 0, printed.output
+    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=printed.stdout)
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    kubectl = Kubectl(path=toolchain.kubectl(), kubeconfig=kubeconfig)
+    yield kubectl
+    kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings"
+    cluster.kubectl("delete", kinds, f"cloudmart-{STACK}-reader", "--ignore-not-found")
+
+
+def test_who_may_read_finds_drift_and_changes_nothing(deployer: Deployer, reader: Kubectl) -> None:
+    deployer.allow(deployer.permissions)
+    with deployer.without_cli():
+        deployer.up()
+
+    def look() -> Drift:
+        return drift.look(expected(STACK, CONTEXT, deployer.project.root, print))
+
+    def patch(tier: str, *more: str) -> str:
+        """What the API server says to it; with "backend" nothing changes."""
+        change = json.dumps({"metadata": {"labels": {"tier": tier}}})
+        try:
+            return reader.run(
+                "patch", "service/user-service", "--namespace=cloudmart", "--type=merge", f"-p={change}", *more
+            )
+        except KubectlError as error:
+            return str(error)
+
+    # A policy of admission is in force some time after it is there.
+    deadline = time.monotonic() + 30
+    while f"who reads stack {STACK} may change nothing; allowed: a dry run" not in patch("backend"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert "patched" in patch("other", "--dry-run=server")
+    with pytest.raises(KubectlError, match="cannot delete"):
+        reader.run("delete", "service/user-service", "--namespace=cloudmart", "--dry-run=server")
+    found = look()
+    assert [*found.findings, *found.notes] == []
+    deployer.cluster.kubectl("label", "service/user-service", "--namespace=cloudmart", "tier=other", "--overwrite")
+    deployer.cluster.kubectl("create", "configmap", "by-hand", "--namespace=cloudmart")
+    assert {(one.kind, one.object.name) for one in look().findings} == {
+        (drift.Kind.CHANGED, "user-service"),
+        (drift.Kind.UNEXPECTED, "by-hand"),
+    }

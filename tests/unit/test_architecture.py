@@ -63,6 +63,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cloudmart.report": {"cloudmart.settings", "cloudmart.finops", "cloudmart.preview", "cloudmart.errors"},
     "cloudmart.access": {
         "cloudmart.deploy",
+        # What it looks for.
+        "cloudmart.drift",
         "cloudmart.errors",
         "cloudmart.finops",
         "cloudmart.preview",

@@ -5,36 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from tests import gh
 from tests.conftest import ROOT
-
-#: Stands in for GitHub's command line: keeps the pull requests in a file.
-GH = """#!{python}
-import json, pathlib, sys
-file = pathlib.Path({state!r})
-state = json.loads(file.read_text())
-words = sys.argv[1:]
-def option(name):
-    return words[words.index(name) + 1]
-if words[:2] == ["pr", "list"]:
-    assert option("--state") == "open"
-    print(*(number for number, one in enumerate(state["open"], 1) if one["head"] == option("--head")), sep="\\\\n")
-elif words[:2] == ["pr", "create"]:
-    state["open"].append({{"head": option("--head"), "base": option("--base"), "title": option("--title")}})
-    state["bodies"].append(pathlib.Path(option("--body-file")).read_text())
-elif words[:2] == ["pr", "edit"]:
-    assert words[2] in [one["head"] for one in state["open"]]
-    state["bodies"].append(pathlib.Path(option("--body-file")).read_text())
-else:
-    assert words == ["auth", "setup-git"]
-file.write_text(json.dumps(state))
-"""
 
 
 def git(folder: Path, *args: str) -> str:
@@ -100,24 +77,24 @@ def run(script: str, clone: Path, **given: str) -> subprocess.CompletedProcess[s
 def test_github_has_one_pull_request_a_stack_which_the_next_night_updates(forge: Forge, tmp_path: Path) -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/nightly.yaml").read_text())
     (step,) = (step for step in workflow["jobs"]["propose"]["steps"] if "run" in step)
-    state, folder = tmp_path / "state.json", tmp_path / "rightsize"
-    state.write_text(json.dumps({"open": [], "bodies": []}))
-    gh = tmp_path / "bin/gh"
-    gh.parent.mkdir()
-    gh.write_text(GH.format(python=sys.executable, state=str(state)))
-    gh.chmod(0o755)
+    state, folder = gh.install(tmp_path / "bin"), tmp_path / "rightsize"
     folder.mkdir()
-    path = f"{gh.parent}:{os.environ['PATH']}"
+    path = f"{state.parent}:{os.environ['PATH']}"
+    bodies = []
     for size in ("50m", "40m", "100m"):
         clone, patch = forge.night(size)
         (folder / "change.patch").write_text(patch)
         (folder / "body.md").write_text(f"to {size}")
-        done = run(step["run"], clone, STACK="dev", BASE="main", FOLDER=str(folder), GH_TOKEN="token", PATH=path)
+        given = {"STACK": "dev", "BASE": "main", "REPOSITORY": "o/r", "FOLDER": str(folder), "GH_TOKEN": "token"}
+        assert set(given) == set(step["env"])
+        done = run(step["run"], clone, **given, PATH=path)
         assert done.returncode == 0, done.stderr
         assert ("nothing to change" in done.stdout) == (size == "100m")
-    found: dict[str, Any] = json.loads(state.read_text())
-    assert found["open"] == [{"head": "cloudmart/rightsize-dev", "base": "main", "title": "Right-size stack dev"}]
-    assert found["bodies"] == ["to 50m", "to 40m"]
+        (pull,) = json.loads(state.read_text())["pulls"]
+        bodies.append(pull.pop("body"))
+        head = {"label": "o:cloudmart/rightsize-dev"}
+        assert pull == {"number": 1, "head": head, "base": "main", "title": "Right-size stack dev"}
+    assert bodies == ["to 50m", "to 40m", "to 40m"]
     diff = forge.proposed()
     assert "+  cpu: 40m" in diff
     assert "workflow.yaml" not in diff, "a patch may be anybody's: it changes sizes and nothing else"

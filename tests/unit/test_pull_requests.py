@@ -21,6 +21,7 @@ import yaml
 
 from cloudmart.cli import cli
 from cloudmart.cluster import toolchain
+from tests import gh
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yaml"))
@@ -117,14 +118,14 @@ def test_the_job_that_may_comment_checks_nothing_out() -> None:
 def test_a_preview_never_waits_in_the_group_of_the_deploys() -> None:
     groups = [
         yaml.safe_load((ROOT / f".github/workflows/{name}.yaml").read_text())["jobs"][job]["concurrency"]["group"]
-        for name, job in (("pull-request", "engine"), ("deploy", "deploy"))
+        for name, job in (("engine-preview", "engine"), ("deploy", "deploy"))
     ]
     assert groups[0].split("$")[0] != groups[1].split("$")[0]
 
 
 @pytest.mark.parametrize(
     "file",
-    [*WORKFLOWS, ROOT / ".gitlab-ci.yml", ROOT / ".ci/preview", ROOT / ".ci/deliver"],
+    [*WORKFLOWS, ROOT / ".gitlab-ci.yml", ROOT / ".ci/preview", ROOT / ".ci/deliver", ROOT / ".ci/deploy"],
     ids=lambda file: file.name,
 )
 def test_every_command_and_option_of_a_workflow_exists(file: Path) -> None:
@@ -206,66 +207,17 @@ def test_a_note_is_posted_once_then_updated_and_those_of_others_are_left_alone(g
     assert [note["body"] for note in gitlab.notes] == [f"{MARKER}\nof somebody else", f"{MARKER}\nsecond"]
 
 
-#: Stands in for GitHub's command line: answers from a file, a page of comments at a time, filters with jq as `gh` does.
-GH = """#!{python}
-import json, os, pathlib, subprocess, sys
-arguments = sys.argv[1:]
-assert arguments.pop(0) == "api"
-options, fields, address = {{}}, {{}}, None
-while arguments:
-    word = arguments.pop(0)
-    if word in ("-f", "-F"):
-        key, _, value = arguments.pop(0).partition("=")
-        fields[key] = pathlib.Path(value[1:]).read_text() if word == "-F" and value[0] == "@" else value
-    elif word in ("--method", "--jq"):
-        options[word] = arguments.pop(0)
-    elif word in ("--paginate", "--silent"):
-        options[word] = True
-    else:
-        address = word
-file = pathlib.Path({state!r})
-state = json.loads(file.read_text())
-method = options.get("--method", "GET")
-state["calls"].append(method + " " + address)
-pages = []
-if address == "repos/o/r/pulls":
-    assert fields["state"] == "open"
-    pages = [[one for one in state["pulls"] if one["head"]["label"] == fields["head"]]]
-elif method == "GET":
-    assert options["--paginate"] and address == "repos/o/r/issues/7/comments"
-    pages = [[one] for one in state["comments"]]
-elif method == "POST":
-    assert address == "repos/o/r/issues/7/comments"
-    state["comments"].append({{"id": 20, "user": {{"login": "github-actions[bot]"}}, "body": fields["body"]}})
-else:
-    (one,) = [one for one in state["comments"] if address == f"repos/o/r/issues/comments/{{one['id']}}"]
-    one["body"] = fields["body"]
-file.write_text(json.dumps(state))
-for page in pages:
-    jq = ["jq", "-r", options["--jq"]]
-    sys.stdout.write(subprocess.run(jq, input=json.dumps(page), stdout=subprocess.PIPE, text=True, check=True).stdout)
-"""
-
-
 class GitHub:
     """The pull request 7 of a fork, with somebody else's comment on it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._file = folder / "artifact", folder / "state.json"
+        self.folder = folder / "artifact"
         self.folder.mkdir()
-        self._file.write_text(
-            json.dumps(
-                {
-                    "pulls": [{"number": 7, "head": {"label": "fork:branch", "sha": "new"}}],
-                    "comments": [{"id": 10, "user": {"login": "somebody"}, "body": f"{MARKER}\nnot ours"}],
-                    "calls": [],
-                }
-            )
+        self._file = gh.install(
+            folder / "bin",
+            pulls=[{"number": 7, "head": {"label": "fork:branch", "sha": "new"}}],
+            comments=[{"id": 10, "user": {"login": "somebody"}, "body": f"{MARKER}\nnot ours"}],
         )
-        gh = folder / "bin/gh"
-        gh.parent.mkdir()
-        gh.write_text(GH.format(python=sys.executable, state=str(self._file)))
-        gh.chmod(0o755)
         workflow = yaml.safe_load((ROOT / ".github/workflows/comment.yaml").read_text())
         (self._step,) = (step for step in workflow["jobs"]["comment"]["steps"] if "run" in step)
 
@@ -277,7 +229,7 @@ class GitHub:
             "HEAD": "fork:branch",
             "SHA": sha,
             "FOLDER": str(self.folder),
-            "PATH": f"{self.folder.parent / 'bin'}:{os.environ['PATH']}",
+            "PATH": f"{self._file.parent}:{os.environ['PATH']}",
         }
         assert set(given) - {"PATH"} == set(self._step["env"])
         return subprocess.run(
@@ -292,8 +244,6 @@ class GitHub:
 
 @pytest.fixture
 def github(tmp_path: Path) -> GitHub:
-    if shutil.which("jq") is None:
-        pytest.skip("no jq, which stands in for the one within GitHub's command line")
     return GitHub(tmp_path)
 
 
@@ -551,3 +501,87 @@ def test_a_delivery_that_is_never_taken_is_an_error_and_forces_nothing(tmp_path:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "stack prod: attempt 3 was not taken"
     assert delivery.log("%s") == ["elsewhere"] * 3 + ["Stack prod"]
+
+
+class Deploy:
+    """A clone of one commit, in which `cloudmart` notes what it is called with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in (".ci", ".venv/bin"):
+            (folder / name).mkdir(parents=True)
+        shutil.copy(ROOT / ".ci/deploy", folder / ".ci")
+        cloudmart = folder / ".venv/bin/cloudmart"
+        cloudmart.write_text('#!/bin/sh\necho "$@ ${PULUMI_CONFIG_PASSPHRASE-unset}" >> called\n[ "$1" != "$FAILS" ]\n')
+        cloudmart.chmod(0o755)
+        git(folder, "init", "--quiet")
+        git(folder, "commit", "--quiet", "--allow-empty", "--message", "one")
+        self.commit = git(folder, "rev-parse", "HEAD")
+
+    def run(self, newest: str | None = None, **given: str) -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PULUMI_")}
+        command = [str(self.folder / ".ci/deploy"), "prod", "mine", newest or self.commit]
+        return subprocess.run(
+            command, env={**kept, "FAILS": "", **given}, capture_output=True, text=True, timeout=60, cwd=self.folder
+        )
+
+    @property
+    def called(self) -> list[str]:
+        file = self.folder / "called"
+        return file.read_text().splitlines() if file.is_file() else []
+
+
+@pytest.mark.parametrize(
+    ("given", "passphrase"),
+    [
+        ({"PULUMI_BACKEND_URL": "s3://b", "PULUMI_ACCESS_TOKEN": "", "PULUMI_CONFIG_PASSPHRASE": "p"}, "p"),
+        # As a forge gives a secret that is not set: Pulumi would encrypt with nothing.
+        ({"PULUMI_BACKEND_URL": "", "PULUMI_ACCESS_TOKEN": "t", "PULUMI_CONFIG_PASSPHRASE": ""}, "unset"),
+    ],
+)
+def test_a_deploy_is_an_up_and_a_verify_with_what_the_environment_has(
+    tmp_path: Path, given: dict[str, str], passphrase: str
+) -> None:
+    deploy = Deploy(tmp_path)
+    assert deploy.run(**given).returncode == 0
+    assert deploy.called == [
+        f"up --stack prod --context mine {passphrase}",
+        f"verify --stack prod --context mine --wait 5m {passphrase}",
+    ]
+
+
+def test_a_deploy_whose_up_fails_fails_and_verifies_nothing(tmp_path: Path) -> None:
+    deploy = Deploy(tmp_path)
+    assert deploy.run(PULUMI_BACKEND_URL="s3://b", FAILS="up").returncode == 1
+    assert [line.split()[0] for line in deploy.called] == ["up"]
+
+
+def test_a_deploy_whose_state_would_be_lost_with_the_machine_is_refused(tmp_path: Path) -> None:
+    deploy = Deploy(tmp_path)
+    done = deploy.run(PULUMI_BACKEND_URL="", PULUMI_ACCESS_TOKEN="")
+    assert done.returncode == 2
+    assert "found neither PULUMI_BACKEND_URL nor PULUMI_ACCESS_TOKEN" in done.stderr
+    assert deploy.called == []
+
+
+def test_a_run_of_an_older_commit_takes_no_newer_one_back(tmp_path: Path) -> None:
+    deploy = Deploy(tmp_path)
+    done = deploy.run(newest="f" * 40, PULUMI_BACKEND_URL="s3://b")
+    assert done.returncode == 2
+    assert f"found {deploy.commit}; allowed: {'f' * 40}" in done.stderr
+    assert deploy.called == []
+
+
+@pytest.mark.parametrize(
+    ("kinds", "status"), [([], 2), (["wait_timer", "branch_policy"], 2), (["branch_policy", "required_reviewers"], 0)]
+)
+def test_prod_is_deployed_only_where_somebody_has_to_approve(tmp_path: Path, kinds: list[str], status: int) -> None:
+    file = gh.install(tmp_path / "bin", environments={"prod": {"protection_rules": [{"type": kind} for kind in kinds]}})
+    workflow = yaml.safe_load((ROOT / ".github/workflows/deploy.yaml").read_text())
+    (step,) = (one for one in workflow["jobs"]["deploy"]["steps"] if one.get("name") == "Somebody had to approve")
+    given = {"GH_TOKEN": "token", "REPOSITORY": "o/r", "STACK": "prod"}
+    assert set(given) == set(step["env"])
+    given["PATH"] = f"{file.parent}:{os.environ['PATH']}"
+    done = subprocess.run(["bash", "-e", "-c", step["run"]], env=given, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status
+    assert ("found no required reviewers" in done.stdout) == (status == 2)
