@@ -8,23 +8,14 @@ that these keys tell apart, ``v:...`` a member of a set, and nothing below a nam
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from cloudmart.finops.paths import Item
+
 Fields: TypeAlias = Mapping[str, Any]
 """A `fieldsV1`, or a part of it."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """The item of a list with these keys, such as ``name: app``."""
-
-    keys: tuple[tuple[str, Any], ...]
-
-    def fits(self, item: Any) -> bool:
-        return isinstance(item, Mapping) and all(item.get(key) == value for key, value in self.keys)
 
 
 @dataclass(frozen=True)
@@ -32,6 +23,9 @@ class Member:
     """That value in a set."""
 
     value: Any
+
+    def __str__(self) -> str:
+        return str(self.value)
 
 
 Part: TypeAlias = str | int | Item | Member
@@ -191,24 +185,6 @@ def additions(item: Any, theirs: Fields, ours: Fields | None, path: Path = ()) -
             yield (*path, part), here
         elif mine is None or (mine and below):
             yield from additions(here, below, mine, (*path, part))
-
-
-def text(path: Path) -> str:
-    """For people: ``spec.containers[name=app].image``."""
-    shown = ""
-    for part in path:
-        match part:
-            case Item(keys):
-                shown += f"[{','.join(f'{key}={value}' for key, value in keys)}]"
-            case Member(value):
-                shown += f"[{value}]"
-            case int():
-                shown += f"[{part}]"
-            case str() if re.fullmatch(r"[A-Za-z0-9_-]+", part):
-                shown += f".{part}" if shown else part
-            case _:
-                shown += f"[{json.dumps(part)}]"
-    return shown
 
 
 def names(path: Sequence[object]) -> tuple[str, ...]:

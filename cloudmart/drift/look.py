@@ -29,6 +29,7 @@ from cloudmart.deploy.expected import Expected, Way
 from cloudmart.drift import fields
 from cloudmart.drift.controllers import is_controller, is_harmless, is_made_for_others
 from cloudmart.drift.fields import ABSENT, Path, Writer
+from cloudmart.finops.paths import Item, path_text
 from cloudmart.preview.recorder import SECRET
 from cloudmart.preview.render import Manifest, manifests, substitute
 
@@ -349,7 +350,7 @@ class _Look:
         known = [(steps, place) for steps, place in pointers if steps is not None]
         for steps, place in sorted(known, key=lambda one: [(isinstance(s, int), s) for s in one[0]], reverse=True):
             where = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
-            if isinstance(place[-1], fields.Item):
+            if isinstance(place[-1], Item):
                 operations += [{"op": "test", "path": f"{where}/{key}", "value": v} for key, v in place[-1].keys]
             elif isinstance(place[-1], int):
                 operations.append({"op": "test", "path": where, "value": fields.value_at(live, place)})
@@ -379,7 +380,7 @@ class _Look:
         return Finding(
             kind=kind,
             object=reference,
-            path=fields.text(place),
+            path=path_text(place),
             declared=declared,
             live=live,
             by=writer.manager if writer else None,
@@ -573,7 +574,7 @@ def _shown(value: Any, place: Path, secret: bool) -> str | None:
     if value is ABSENT:
         return None
     # Of an item such as a variable, its name says what its value is.
-    of_item = [text for part in place if isinstance(part, fields.Item) for _, text in part.keys]
+    of_item = [text for part in place if isinstance(part, Item) for _, text in part.keys]
     named = (*of_item, *fields.names(place[-1:])) if place[-1:] != ("name",) else ()
     if secret or value == SECRET or (isinstance(value, str) and any(_is_confidential(name) for name in named)):
         return _HIDDEN

@@ -18,13 +18,14 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
 from cloudmart.finops.estimate import Estimate, Line, Range, Resource
+from cloudmart.finops.paths import Item, path_text
 from cloudmart.settings.prices import WHOLE_STACK
 
 UNKNOWN = "[unknown]"
 SECRET = "[secret]"  # noqa: S105 (the mask, not a secret)
 """What stands in a recording for values that nobody knows yet, and for those that nobody may see."""
 
-_Path: TypeAlias = tuple[str | int, ...]
+_Path: TypeAlias = tuple[str | int | Item, ...]
 _SHOWN = 60
 
 
@@ -171,7 +172,7 @@ def _change(past: Compared | None, now: Compared, verdict: Verdict | None, mutab
         return _made(Op.CREATE, now, (), ())
     ignored = tuple(_ignored(now))
     paths = list(_differing(past.inputs, now.inputs, ()))
-    counted = [found for found in paths if not any(found[0][: len(path)] == path for path in ignored)]
+    counted = [found for found in paths if not any(_within(found[0], path) for path in ignored)]
     properties = tuple(Property(path_text(path), _shown(old), _shown(new)) for path, old, new in counted)
     # Hashes tell no reader anything.
     properties = tuple(sorted(properties, key=lambda one: "checksum/" in one.path))
@@ -263,24 +264,78 @@ def _totals(lines: Sequence[Line]) -> dict[str, Range]:
 # --- what differs ----------------------------------------------------------------------------------------------------
 
 _MISSING = object()
+_List: TypeAlias = list[Any]
+_Difference: TypeAlias = tuple[_Path, Any, Any]
 
 
-def _differing(old: Any, new: Any, path: _Path) -> Iterator[tuple[_Path, Any, Any]]:
+@dataclass(frozen=True)
+class _Named(Item):
+    """An item, and where it stands now, or stood: what is ignored is told by index."""
+
+    index: int
+
+
+def _differing(old: Any, new: Any, path: _Path) -> Iterator[_Difference]:
     """Every leaf that differs, and where it stands."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys((*old, *new)):
             if not key.startswith("__"):  # the provider's own bookkeeping
                 yield from _differing(old.get(key, _MISSING), new.get(key, _MISSING), (*path, key))
     elif isinstance(old, list) and isinstance(new, list):
-        for index in range(max(len(old), len(new))):
-            one = old[index] if index < len(old) else _MISSING
-            other = new[index] if index < len(new) else _MISSING
-            yield from _differing(one, other, (*path, index))
+        key = _identity(old, new)
+        yield from _by_index(old, new, path) if key is None else _by_key(old, new, key, path)
     elif old != new and UNKNOWN not in (old, new) and not (_secret(old) and _secret(new)):
         # A null is what is left out, to the provider.
         if old in (None, _MISSING) and new in (None, _MISSING):
             return
         yield path, old, new
+
+
+def _by_index(old: _List, new: _List, path: _Path) -> Iterator[_Difference]:
+    for index in range(max(len(old), len(new))):
+        one = old[index] if index < len(old) else _MISSING
+        other = new[index] if index < len(new) else _MISSING
+        yield from _differing(one, other, (*path, index))
+
+
+def _by_key(old: _List, new: _List, key: str, path: _Path) -> Iterator[_Difference]:
+    """Each item beside the one of the same name, wherever that stands, so that what is put between others is added
+    and does not seem to take their place."""
+    was, now = ({item[key]: (index, item) for index, item in enumerate(items)} for items in (old, new))
+    for value in dict.fromkeys((*was, *now)):
+        index, _ = now.get(value) or was[value]
+        one, other = (side[value][1] if value in side else _MISSING for side in (was, now))
+        yield from _differing(one, other, (*path, _Named(((key, value),), index)))
+    yield from _reordered([value for value in was if value in now], [value for value in now if value in was], path)
+
+
+def _reordered(was: list[Any], now: list[Any], path: _Path) -> Iterator[_Difference]:
+    """The names that stand in another order, from the first to the last of them: a variable may use only those that
+    stand before it in ``env``, and init containers run one after another."""
+    moved = [index for index, (one, other) in enumerate(zip(was, now, strict=True)) if one != other]
+    if moved:
+        texts = (", ".join(map(str, names[moved[0] : moved[-1] + 1])) for names in (was, now))
+        before, after = (f"order {text}" for text in texts)
+        yield path, before, after
+
+
+#: What tells the items of a list apart; the first that does counts. Of mounts, ``name`` is that of the volume. To
+#: Kubernetes a container's port is its number and protocol: a number that is there once will do. ``port`` is none of
+#: these: in a rule of a NetworkPolicy it is all that there is to change.
+_IDENTITIES = ("mountPath", "name", "containerPort")
+
+
+def _identity(*lists: _List) -> str | None:
+    """The key by which the items of both lists are known; ``None`` where there is none."""
+    if not all(isinstance(item, Mapping) for items in lists for item in items):
+        return None
+    return next((key for key in _IDENTITIES if all(_tells_apart(key, items) for items in lists)), None)
+
+
+def _tells_apart(key: str, items: _List) -> bool:
+    values = [item.get(key) for item in items]
+    known = all(isinstance(value, str | int) and value not in (UNKNOWN, SECRET) for value in values)
+    return known and len(set(values)) == len(values)
 
 
 def _secret(value: Any) -> bool:
@@ -299,22 +354,14 @@ def _shown(value: Any) -> str | None:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
-def path_text(path: _Path) -> str:
-    """``("spec", "containers", 0, "image")`` as ``spec.containers[0].image``, as the engine writes it."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif re.fullmatch(r"[A-Za-z0-9_/-]+", part):
-            text += f".{part}" if text else part
-        else:
-            text += f"[{json.dumps(part)}]"
-    return text
-
-
 def _ignored(resource: Compared) -> Iterator[_Path]:
     for path in resource.ignore_changes:
         yield tuple(int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]\"]+", path))
+
+
+def _within(path: _Path, above: _Path) -> bool:
+    steps = (part.index if isinstance(part, _Named) else part for part in path[: len(above)])
+    return tuple(steps) == above
 
 
 # --- what cannot be changed in place ----------------------------------------------------------------------------------

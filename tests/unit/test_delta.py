@@ -70,7 +70,7 @@ def test_creates_updates_and_deletes_have_each_their_cost() -> None:
     ]
     (one,) = found.changes[2].properties
     assert (one.path, one.before, one.after) == (
-        "spec.template.spec.containers[0].resources.requests.cpu",
+        "spec.template.spec.containers[name=c].resources.requests.cpu",
         "1",
         "1500m",
     )
@@ -206,6 +206,108 @@ def test_a_moved_cost_center_takes_the_cost_from_one_to_the_other() -> None:
     assert found.monthly == Range()
     assert only(found).by_cost_center == {"CC-1": Range.exactly(-CPU), "CC-2": Range.exactly(CPU)}
     assert found.causes()["CC-2"] == [("update Deployment web", Range.exactly(CPU))]
+
+
+def listed(key: str, before: list[Any], after: list[Any]) -> list[tuple[str, str | None, str | None]]:
+    """What is said to differ between two objects with these lists."""
+    sides = [typed("Deployment", "apps/v1", spec={key: items}) for items in (before, after)]
+    return [
+        (one.path, one.before, one.after)
+        for change in delta(*([s] for s in sides)).changes
+        for one in change.properties
+    ]
+
+
+def variables(*names: str) -> list[Any]:
+    return [{"name": name, "value": f"of {name}"} for name in names]
+
+
+PASSWORD = {"name": "REDIS_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "redis", "key": "password"}}}
+
+
+def test_a_variable_that_is_put_before_a_secret_is_one_addition_and_does_not_seem_to_replace_it() -> None:
+    before = [*variables("KAFKA_BROKERS"), PASSWORD]
+    after = [*variables("KAFKA_BROKERS", "USER_SERVICE_URL"), PASSWORD]
+    assert listed("env", before, after) == [
+        ("spec.env[name=USER_SERVICE_URL]", None, '{"name": "USER_SERVICE_URL", "value": "of USER_SERVICE_URL"}')
+    ]
+
+
+def test_an_item_that_goes_is_one_removal_whatever_stands_after_it() -> None:
+    before, after = [*variables("A", "B"), PASSWORD], [*variables("B"), PASSWORD]
+    assert listed("env", before, after) == [("spec.env[name=A]", '{"name": "A", "value": "of A"}', None)]
+    assert [path for path, _, _ in listed("env", variables("A", "B"), [])] == ["spec.env[name=A]", "spec.env[name=B]"]
+
+
+def test_a_changed_item_is_named_in_the_path_of_what_changed_in_it() -> None:
+    after = [{"name": "new"}, {"name": "A", "value": "other"}]
+    assert listed("env", variables("A"), after)[0] == ("spec.env[name=A].value", "of A", "other")
+
+
+def test_another_order_of_the_same_items_is_a_change_that_shows_what_moved() -> None:
+    before, after = variables("A", "B", "C", "D", "E"), variables("A", "D", "B", "C", "E")
+    assert listed("env", before, after) == [("spec.env", "order B, C, D", "order D, B, C")]
+    assert listed("env", before, before) == []
+    # What is new or gone moves nothing.
+    assert [path for path, _, _ in listed("env", variables("A", "B", "C"), variables("A", "X", "C"))] == [
+        "spec.env[name=B]",
+        "spec.env[name=X]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "items", "path"),
+    [
+        ("volumeMounts", [{"name": "tmp", "mountPath": "/a"}, {"name": "tmp", "mountPath": "/b"}], "[mountPath=/b]"),
+        ("ports", [{"name": "http", "containerPort": 80}, {"name": "metrics", "containerPort": 81}], "[name=metrics]"),
+        ("ports", [{"containerPort": 80}, {"containerPort": 81}], "[containerPort=81]"),
+    ],
+)
+def test_mounts_are_known_by_their_path_and_ports_by_name_or_number(key: str, items: list[Any], path: str) -> None:
+    assert [found for found, _, _ in listed(key, items[1:], [items[0], {**items[1], "x": 1}])] == [
+        f"spec.{key}{path}.x",
+        f"spec.{key}{path.replace('81', '80').replace('/b', '/a').replace('metrics', 'http')}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [{"to": "a"}, {"to": "b"}],
+        [{"name": "A", "to": "a"}, {"name": "A", "to": "b"}],
+        [{"name": "A", "to": "a"}, {"to": "b"}],
+        [{"name": "A", "to": "a"}, {"name": UNKNOWN, "to": "b"}],
+        [{"containerPort": 53, "protocol": "TCP", "to": "a"}, {"containerPort": 53, "protocol": "UDP", "to": "b"}],
+        [{"port": 80, "to": "a"}, {"port": 81, "to": "b"}],
+        [{"name": "A", "to": "a"}, "text"],
+    ],
+    ids=[
+        "no name",
+        "the same name twice",
+        "one without a name",
+        "an unknown name",
+        "a port twice",
+        "a port of a rule",
+        "no mapping",
+    ],
+)
+def test_items_that_nothing_tells_apart_are_compared_by_their_place(items: list[Any]) -> None:
+    after = [{**items[0], "to": "other"}, *items[1:]]
+    assert listed("rules", items, after) == [("spec.rules[0].to", "a", "other")]
+    # Both sides have to tell them apart.
+    assert listed("rules", items[:1], after)[0] == ("spec.rules[0].to", "a", "other")
+
+
+def test_a_name_with_anything_in_it_stays_in_its_path() -> None:
+    (found,) = listed("env", variables("A"), variables("A", "B]\n\x1b[31m.image"))
+    assert found[0] == r'spec.env[name="B]\n\u001b[31m.image"]'
+
+
+def test_what_is_ignored_by_its_place_in_a_list_stays_ignored_where_items_have_names() -> None:
+    images = [[{"name": "app", "image": image}] for image in "ab"]
+    ignored = ("spec.containers[0].image",)
+    sides = [replace(typed("Pod", "core/v1", spec={"containers": one}), ignore_changes=ignored) for one in images]
+    assert delta(sides[:1], sides[1:]).changes == ()
 
 
 stacks_ = st.lists(

@@ -11,8 +11,9 @@ from cloudmart.cluster.live import Reference
 from cloudmart.deploy.expected import Way
 from cloudmart.drift import fields, report
 from cloudmart.drift.controllers import is_controller
-from cloudmart.drift.fields import ABSENT, Item, Member, Writer
+from cloudmart.drift.fields import ABSENT, Member, Writer
 from cloudmart.drift.look import Drift, Finding, Kind, _shown
+from cloudmart.finops.paths import Item, path_text
 from tests.cluster.test_drift import DAMAGES
 from tests.conftest import ROOT
 
@@ -35,7 +36,7 @@ LIVE: dict[str, Any] = {
 
 def test_a_field_is_compared_by_the_keys_of_its_list_wherever_the_item_stands() -> None:
     declared = {"metadata": {"labels": {"team": "b"}}, "spec": {"containers": [{"name": "app", "image": "a"}]}}
-    found = {fields.text(path): (there, here) for path, there, here in fields.differences(declared, LIVE, OURS)}
+    found = {path_text(path): (there, here) for path, there, here in fields.differences(declared, LIVE, OURS)}
     assert found["metadata.labels.team"] == ("b", "a")
     assert found["spec.containers[name=app].image"] == ("a", "b")
     assert found["spec.containers[name=more]"] == (ABSENT, {"name": "more", "image": "m"})
