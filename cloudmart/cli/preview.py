@@ -159,7 +159,7 @@ def _text(format_: str, result: PreviewResult, room: int) -> str:
         "text": lambda: report.as_text(result),
         "json": lambda: report.as_json(result),
         "sarif": lambda: sarif.as_sarif(stack, findings.of(result)),
-        "junit": lambda: junit.as_junit(stack, findings.of(result)),
+        "junit": lambda: junit.as_junit(stack, findings.of(result), result.schema),
     }
     return makers[format_]()
 
@@ -172,7 +172,7 @@ def _failed(format_: str, stack: str, error: UserError, room: int) -> str:
     if format_ == "sarif":
         return sarif.as_sarif(stack, found)
     if format_ == "junit":
-        return junit.as_junit(stack, found, loaded=False)
+        return junit.as_junit(stack, found, None)
     from cloudmart.report import html, pull_request
 
     content = pull_request.failed(stack, found)

@@ -368,6 +368,17 @@ def _message(error: jsonschema_rs.ValidationError) -> str:
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 
+def gap(result: SchemaResult) -> str:
+    """How many objects were not checked, and why; empty where all were."""
+    count = sum(result.unchecked.values())
+    if not count:
+        return ""
+    total = result.checked + count
+    whose = "its kind" if count == 1 else "their kind" if len(result.unchecked) == 1 else "their kinds"
+    objects = "object" if total == 1 else "objects"
+    return f"{count} of {total} {objects} {'was' if count == 1 else 'were'} not checked: no schema of {whose} is here"
+
+
 def summary(result: SchemaResult) -> Sequence[str]:
     """What was not checked, one line a kind, and what helps."""
     lines = [f"{count} x {kind}: no schema, not checked" for kind, count in sorted(result.unchecked.items())]

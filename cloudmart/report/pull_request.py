@@ -41,7 +41,7 @@ def content(result: PreviewResult, *, with_manifests: bool = False) -> Content:
         lead=[delta_report.cost_sentence(result.delta) if result.delta else "No base was given to compare with."],
         facts=[_verdict(found), *(fact for fact in sections.facts(report) if fact.label != "Policy")],
         sections=[
-            _found("problems", "Problems", found),
+            _found("problems", "Problems", found, schema.gap(result.schema)),
             *_costs(report),
             *_changes(report),
             _objects(result, with_manifests=with_manifests),
@@ -81,10 +81,13 @@ def _verdict(found: Sequence[Finding]) -> Fact:
     return Fact("Result", "refused" if stops else "passes", ", ".join(details), "bad" if stops else "good")
 
 
-def _found(ident: str, title: str, found: Sequence[Finding]) -> Section:
-    section = Section(ident=ident, title=title, is_open=True)
+def _found(ident: str, title: str, found: Sequence[Finding], gap: str = "") -> Section:
+    """The findings. What could not be checked is said beside them: who reads no more takes it for checked."""
+    unchecked = [f"{gap}."] if gap else []
+    section = Section(ident=ident, title=title, lead=unchecked, is_open=True)
     if not found:
-        return replace(section, lead=["None: no rule of the policy is broken, every object fits its schema."])
+        fits = "every checked object fits its schema" if gap else "every object fits its schema"
+        return replace(section, lead=[" ".join([f"None: no rule of the policy is broken, {fits}.", *unchecked])])
     columns = tuple(Column(name, number=False) for name in ("level", "rule", "where", "what"))
     rows = [(_LEVELS[one.level], one.rule, str(one.place or one.subject), _short(one.what)) for one in found]
     return replace(section, tables=[Table(title, columns, rows)])

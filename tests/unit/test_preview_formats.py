@@ -20,12 +20,14 @@ from cloudmart.preview.findings import SCHEMA, SETTINGS, Finding, Level
 from cloudmart.preview.places import Place, Places
 from cloudmart.preview.recorder import HOME
 from cloudmart.preview.run import PreviewResult
-from cloudmart.preview.schema import SchemaError
+from cloudmart.preview.schema import SchemaError, SchemaResult
 from cloudmart.report import html, pull_request
 from tests.conftest import Project, copy_project
 from tests.unit.test_report import EVIL, Page, harmless
 
 STACK = "Pulumi.dev.yaml"
+#: Nothing is left unchecked.
+CHECKED = SchemaResult([], 5, {})
 
 
 def spoil(project: Project) -> None:
@@ -188,8 +190,8 @@ def test_a_message_makes_no_link_in_sarif_and_nothing_unprintable_gets_into_a_fi
     (result,) = json.loads(text)["runs"][0]["results"]
     assert "](" not in result["message"]["text"]
     assert "\x1b" not in json.loads(text)["runs"][0]["results"][0]["message"]["text"]
-    assert "\x1b" not in junit.as_junit("dev", [one])
-    assert parsed(junit.as_junit("dev", [one])).get("failures") == "1"
+    assert "\x1b" not in junit.as_junit("dev", [one], CHECKED)
+    assert parsed(junit.as_junit("dev", [one], CHECKED)).get("failures") == "1"
 
 
 def parsed(xml: str) -> ElementTree.Element:
@@ -200,7 +202,7 @@ def parsed(xml: str) -> ElementTree.Element:
 
 
 def test_junit_fails_the_rules_that_stop_and_tells_the_others_advice(found: list[Finding]) -> None:
-    root = parsed(junit.as_junit("dev", found))
+    root = parsed(junit.as_junit("dev", found, CHECKED))
     cases = {case.get("name"): case for case in root.iter("testcase")}
     stopping = {one.rule for one in found if one.level is Level.ERROR}
     assert {name for name, case in cases.items() if case.find("failure") is not None} == stopping
@@ -215,6 +217,21 @@ def test_junit_fails_the_rules_that_stop_and_tells_the_others_advice(found: list
     advice = cases["limit-request-ratio"]
     assert advice.find("failure") is None
     assert "catalog.yaml:" in (advice.findtext("system-out") or "")
+
+
+def test_junit_skips_a_case_for_the_objects_that_nothing_could_be_said_of(found: list[Finding]) -> None:
+    partly = SchemaResult([], 5, {"example.com/v1 Thing": 2, "example.com/v1 Other": 1})
+    for findings_ in ([], found):
+        root = parsed(junit.as_junit("dev", findings_, partly))
+        cases = {case.get("name"): case for case in root.iter("testcase")}
+        skipped = cases["object-schema-unchecked"]
+        (reason,) = skipped.findall("skipped")
+        assert reason.get("message") == "3 of 8 objects were not checked: no schema of their kinds is here"
+        assert "2 x example.com/v1 Thing" in (skipped.findtext("system-out") or "")
+        # The rule holds, or not, for those that were checked.
+        assert cases[SCHEMA].find("skipped") is None
+        assert (root.get("skipped"), root.get("tests")) == ("1", str(len(cases)))
+    assert SCHEMA + "-unchecked" not in junit.as_junit("dev", found, CHECKED)
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
@@ -322,6 +339,22 @@ def test_a_comment_keeps_within_its_room_and_says_what_is_missing(spoilt: Previe
     small = pull_request.comment(many, 8_192)
     assert len(small) <= 8_192
     assert "Left out: " in small
+
+
+def test_no_problem_is_said_of_the_objects_that_were_checked_and_of_no_others(spoilt: PreviewResult) -> None:
+    gap = "3 of 8 objects were not checked: no schema of their kind is here."
+    partly = replace(spoilt, schema=SchemaResult([], 5, {"example.com/v1 Thing": 3}))
+    whole = replace(spoilt, schema=CHECKED)
+    none = "None: no rule of the policy is broken, every"
+    for result, said in (
+        (replace(partly, violations=[], errors=[]), f"{none} checked object fits its schema. {gap}"),
+        (replace(whole, violations=[], errors=[]), f"{none} object fits its schema."),
+    ):
+        assert f"**Problems:** {said}\n" in pull_request.comment(pull_request.content(result))
+        assert f"<p>{said}</p>" in html.page(pull_request.content(result))
+    # Among findings as well: their table is all that there is to say of the others.
+    assert f"### Problems\n\n- {gap}\n" in pull_request.comment(pull_request.content(partly))
+    assert "not checked" not in pull_request.comment(pull_request.content(whole))
 
 
 def test_a_refused_preview_says_so_first_and_names_the_lines(spoilt: PreviewResult, found: list[Finding]) -> None:

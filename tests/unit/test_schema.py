@@ -11,7 +11,7 @@ import pytest
 
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import SECRET, PropertyPath, Recorded
-from cloudmart.preview.schema import SchemaError, summary, validate, versions
+from cloudmart.preview.schema import SchemaError, SchemaResult, gap, summary, validate, versions
 
 DEPLOYMENT: dict[str, Any] = {
     "apiVersion": "apps/v1",
@@ -295,6 +295,20 @@ def test_custom_kinds_are_no_errors_before_their_definitions_are_fetched(tmp_pat
         "1 x fruit.example.com/v1 Apple: no schema, not checked",
         "1 object of custom kinds not checked: `cloudmart local start` fetches their schemas once",
     ]
+
+
+@pytest.mark.parametrize(
+    ("checked", "unchecked", "said"),
+    [
+        (3, {}, ""),
+        (0, {"a/v1 A": 1}, "1 of 1 object was not checked: no schema of its kind is here"),
+        (4, {"a/v1 A": 1}, "1 of 5 objects was not checked: no schema of its kind is here"),
+        (4, {"a/v1 A": 2}, "2 of 6 objects were not checked: no schema of their kind is here"),
+        (150, {"a/v1 A": 100, "b/v1 B": 31}, "131 of 281 objects were not checked: no schema of their kinds is here"),
+    ],
+)
+def test_how_many_objects_were_not_checked_is_one_sentence(checked: int, unchecked: dict[str, int], said: str) -> None:
+    assert gap(SchemaResult([], checked, unchecked)) == said
 
 
 # --- Gatekeeper's constraints, whose kinds their templates define ---------------------------------------------
