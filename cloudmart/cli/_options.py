@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,6 +13,7 @@ import click
 from cloudmart.errors import UserError
 
 if TYPE_CHECKING:
+    from cloudmart.cluster.kubectl import Kubectl
     from cloudmart.finops.allocation import Client
     from cloudmart.settings import Settings
 
@@ -28,12 +30,15 @@ def project() -> Path:
     the checkout, else (where the package is installed) the current folder."""
     here = Path.cwd().resolve()
     places = (here, *here.parents, CHECKOUT)
-    return next(
-        (one for one in places if all((one / name).is_file() for name in ("catalog.yaml", "Pulumi.yaml"))), here
-    )
+    return next((one for one in places if _is_project(one)), here)
+
+
+def _is_project(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("catalog.yaml", "Pulumi.yaml"))
 
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_STACK, _STACK_VARIABLE = "dev", "CLOUDMART_STACK"
 
 
 def complete_stacks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -66,7 +71,7 @@ def stack_named(help_: str, *, default: str | None = None) -> _Option:
         "-s",
         default=default,
         show_default=True,
-        envvar="CLOUDMART_STACK" if default else None,
+        envvar=_STACK_VARIABLE if default else None,
         shell_complete=complete_stacks,
         help=help_,
     )
@@ -101,7 +106,7 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *shown])  # \b: click leaves the lines as they are
 
 
-STACK = stack_named("The stack: Pulumi.<stack>.yaml. [env: CLOUDMART_STACK]", default="dev")
+STACK = stack_named(f"The stack: Pulumi.<stack>.yaml. [env: {_STACK_VARIABLE}]", default=_STACK)
 YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 ROOT = click.option(
     "--root",
@@ -111,7 +116,7 @@ ROOT = click.option(
 )
 OUT = out_file("Write to this file.")
 DEBUG = click.option("--debug", is_flag=True, help="Show the traceback when the program itself fails.")
-CONTEXT = context_named("Context of your kubeconfig, where no stack names the cluster.")
+CONTEXT = context_named("Context of your kubeconfig. [default: the stack's own; without one, the local cluster]")
 URL = _url("Address of Kubecost or OpenCost. ")
 SERVICE = click.option("--service", help="The Service to ask, NAMESPACE/NAME:PORT, where it is not found by itself.")
 
@@ -135,6 +140,14 @@ def asking(command: _Command) -> _Command:
     return command
 
 
+def stack_asked(stack: str | None, context: str | None, url: str | None, root: Path) -> str | None:
+    """The stack whose cluster a command asks that also asks clusters of no stack: in a project the one that the other
+    commands take, unless the command line names a cluster; None is that cluster, or kubectl's current one."""
+    if stack is not None or context is not None or url is not None or not _is_project(root):
+        return stack
+    return os.environ.get(_STACK_VARIABLE) or _STACK
+
+
 def allocations(
     stack: str | None,
     context: str | None,
@@ -144,10 +157,7 @@ def allocations(
     root: Path,
 ) -> Client:
     """The Allocation API at an address, or of a stack's, a context's or kubectl's current cluster."""
-    from cloudmart.cluster import toolchain
-    from cloudmart.cluster.contexts import in_context
-    from cloudmart.cluster.kubectl import Kubectl
-    from cloudmart.cluster.local import LocalCluster
+    from cloudmart.cluster.kubectl import KubectlError
     from cloudmart.finops.allocation.client import Client
     from cloudmart.finops.allocation.discovery import discover
 
@@ -155,15 +165,31 @@ def allocations(
         if service is not None:
             raise UserError("cost: found --url and --service; allowed: one of them")
         return Client.at(url, time_limit=timeout)
-    kubectl = in_context(stack or "", root, context) if stack or context else None
-    if kubectl is None:
-        kubectl = Kubectl(path=toolchain.kubectl())
-        if stack is not None:
-            info = LocalCluster(root).status()
-            if not info.running or info.info is None:
-                raise UserError(
-                    f"stack {stack}: its cluster is the local one, which is not running; allowed: `cloudmart local "
-                    "start`, --context or --url"
-                )
-            kubectl = Kubectl(path=toolchain.kubectl(), kubeconfig=info.info.kubeconfig)
-    return discover(kubectl, service, time_limit=timeout)
+    kubectl = _cluster_asked(stack, context, root)
+    try:
+        return discover(kubectl, service, time_limit=timeout)
+    except KubectlError as error:
+        if stack is not None or context is not None:
+            raise
+        raise UserError(
+            f"kubectl's current context: {error}; allowed: one that answers, --context, --url, or --stack in a project"
+        ) from None
+
+
+def _cluster_asked(stack: str | None, context: str | None, root: Path) -> Kubectl:
+    from cloudmart.cluster import toolchain
+    from cloudmart.cluster.contexts import in_context
+    from cloudmart.cluster.kubectl import Kubectl
+    from cloudmart.cluster.local import LocalCluster
+
+    if stack is None and context is None:
+        return Kubectl(path=toolchain.kubectl())
+    if (kubectl := in_context(stack or "", root, context)) is not None:
+        return kubectl
+    local = LocalCluster(root).status()
+    if not local.running or local.info is None:
+        raise UserError(
+            f"stack {stack}: its cluster is the local one, which is not running; allowed: `cloudmart local start`, "
+            "another --stack, --context or --url"
+        )
+    return Kubectl(path=toolchain.kubectl(), kubeconfig=local.info.kubeconfig)

@@ -18,6 +18,7 @@ from cloudmart.cli._options import (
     completing,
     examples,
     formats,
+    stack_asked,
     stack_named,
 )
 from cloudmart.cli._output import print_or_write, print_tables, traceback
@@ -58,7 +59,10 @@ def prices_show(stack: str | None, root: Path, format_: str) -> None:
     ),
 )
 @asking
-@stack_named("Ask the cluster of this stack. [default: the current context of kubectl]")
+@stack_named(
+    "Ask the cluster of this stack. [default: dev; outside a project the current context of kubectl] "
+    "[env: CLOUDMART_STACK]"
+)
 @click.option(
     "--by",
     default="service",
@@ -109,6 +113,7 @@ def cost_command(
         return
     actual.grouping(by)
     wanted = _filters(filters)
+    stack = stack_asked(stack, context, url, root)
     client = allocations(stack, context, url, service, timeout, root)
     report = actual.report(
         client,

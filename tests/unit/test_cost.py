@@ -486,6 +486,57 @@ def test_a_local_cluster_that_is_not_running_is_not_started_for_a_question(
     assert not kubectl.exists()
 
 
+def test_by_its_bare_name_the_command_asks_the_cluster_of_the_stack_that_the_others_take(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kubectl: Path, project: Project
+) -> None:
+    project.config("prod", lambda config: config.update({"cloudmart:cluster": {"context": "production"}}))
+    monkeypatch.chdir(project.root)
+    code, _, err = run(monkeypatch, capsys)
+    assert code == 2
+    assert err.startswith("error: stack dev: its cluster is the local one, which is not running; allowed: `cloudmart ")
+    assert not kubectl.exists()
+    monkeypatch.setenv("CLOUDMART_STACK", "prod")
+    code, out, _ = run(monkeypatch, capsys, "--window", "3m", "--by", "cost-center", "--format", "csv")
+    assert code == 0
+    assert "CC-2001" in out, "who pays is what the stack declares"
+    assert all(line.startswith("--context production get ") for line in kubectl.read_text().splitlines()[1:])
+
+
+@pytest.mark.parametrize("where", ["--context", "--url", "CLOUDMART_COST_URL"])
+def test_who_names_a_cluster_is_not_asked_for_a_stack(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kubectl: Path,
+    project: Project,
+    where: str,
+) -> None:
+    (project.root / "Pulumi.dev.yaml").unlink()
+    monkeypatch.chdir(project.root)
+    with serving(Reply(recorded("pods"))) as api:
+        monkeypatch.setenv("CLOUDMART_COST_URL", api.url)
+        given = {"--context": ("--context", "shop"), "--url": ("--url", api.url)}.get(where, ())
+        if given:
+            monkeypatch.delenv("CLOUDMART_COST_URL")
+        code, _, err = run(monkeypatch, capsys, *given, "--window", "3m", "--no-trend")
+    assert (code, err) == (0, "")
+    assert kubectl.exists() == (where == "--context")
+
+
+def test_outside_a_project_the_current_context_of_kubectl_is_asked_and_named_where_it_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kubectl: Path
+) -> None:
+    monkeypatch.setenv("CLOUDMART_STACK", "prod")
+    args = ("--root", str(kubectl.parent), "--window", "3m", "--no-trend")
+    code, _, err = run(monkeypatch, capsys, *args)
+    assert (code, err) == (0, "")
+    assert kubectl.read_text().startswith("get services ")
+    (kubectl.parent / "services.json").unlink()
+    code, _, err = run(monkeypatch, capsys, *args)
+    assert code == 2
+    assert err.startswith("error: kubectl's current context: kubectl get: ")
+    assert err.endswith("; allowed: one that answers, --context, --url, or --stack in a project\n")
+
+
 def test_filters_reach_the_api_and_the_rows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
