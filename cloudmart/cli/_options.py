@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
+from cloudmart.cli._output import require_place
 from cloudmart.errors import UserError
 
 if TYPE_CHECKING:
@@ -87,7 +88,13 @@ def formats(*names: str) -> _Option:
 
 
 def out_file(help_: str) -> _Option:
-    return click.option("--out", type=_FILE, help=help_)
+    return click.option("--out", type=_FILE, callback=_with_a_place, help=help_)
+
+
+def _with_a_place(_ctx: click.Context, _option: click.Parameter, file: Path | None) -> Path | None:
+    if file is not None:
+        require_place(file)
+    return file
 
 
 def usage_file(help_: str) -> _Option:

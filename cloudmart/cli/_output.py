@@ -35,12 +35,21 @@ def traceback(wanted: bool) -> Iterator[None]:
         raise
 
 
-def write(file: Path, text: str) -> None:
+def require_place(file: Path, option: str = "--out ") -> None:
+    """Raises ``UserError`` where no file can be, before the work that is to be written into it. `option` is how it was
+    given, up to its name."""
+    if os.path.isdir(file):  # noqa: PTH112 - that of `Path` raises for a name that is too long
+        raise UserError(f"{option}{file}: found a folder; allowed: a file")
+    if not os.path.isdir(file.parent):  # noqa: PTH112 - as above
+        raise UserError(f"{option}{file}: found no folder {file.parent}; allowed: a file in a folder that exists")
+
+
+def write(file: Path, text: str, option: str = "--out ") -> None:
     try:
         with open(file, "w", encoding="utf-8", newline="\n", opener=_opened) as out:
             out.write(printable(text))
     except OSError as error:
-        raise UserError(f"--out {file}: cannot be written: {error.strerror}") from None
+        raise UserError(f"{option}{file}: cannot be written: {error.strerror}") from None
 
 
 def _opened(file: str, flags: int) -> int:
@@ -50,11 +59,11 @@ def _opened(file: str, flags: int) -> int:
     return handle
 
 
-def print_or_write(text: str, out: Path | None) -> None:
+def print_or_write(text: str, out: Path | None, option: str = "--out ") -> None:
     if out is None:
         sys.stdout.write(printable(text))
     else:
-        write(out, text)
+        write(out, text, option)
 
 
 def print_json(data: object) -> None:

@@ -6,12 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
 from cloudmart.cli._options import DEBUG, ROOT, STACK, examples, formats, out_file
-from cloudmart.cli._output import print_json, print_or_write, say, traceback
+from cloudmart.cli._output import print_json, print_or_write, require_place, say, traceback
 from cloudmart.errors import UserError, meant, printable
 
 if TYPE_CHECKING:
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
 FORMATS = ("text", "json", "markdown", "html", "sarif", "junit")
 _OF_FAILURES = ("markdown", "html", "sarif", "junit")
+
+
+class _Wanted(NamedTuple):
+    """A report in one format, where it goes, and the option that says so, up to the file's name."""
+
+    format_: str
+    file: Path | None
+    option: str = "--out "
+
+    def put(self, text: str) -> None:
+        print_or_write(text, self.file, self.option)
 
 
 @click.command(
@@ -93,7 +104,7 @@ def preview_command(
     from cloudmart.cluster import crds, toolchain
     from cloudmart.preview import cache
 
-    wanted: list[tuple[str, Path | None]] = [(format_, out), *(_also(text) for text in also)]
+    wanted = [_Wanted(format_, out), *(_also(text) for text in also)]
     in_colour = sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
     directly = format_ == "text" and out is None and in_colour
     definitions, place = crds.folder(), None
@@ -101,7 +112,7 @@ def preview_command(
         place = cache.entry(
             stack,
             root,
-            formats=[name for name, _ in wanted],
+            formats=[one.format_ for one in wanted],
             room=room,
             policy_config=policy_config,
             base=base,
@@ -117,32 +128,34 @@ def preview_command(
             compared = _compared_with(stack, root, base, against, plan)
             result = run.preview(stack, root, policy_config=policy_config, against=compared, definitions=definitions)
     except UserError as error:
-        for name, file in wanted:
-            if name in _OF_FAILURES:
-                print_or_write(_failed(name, stack, error, room), file)
+        for one in wanted:
+            if one.format_ in _OF_FAILURES:
+                one.put(_failed(one.format_, stack, error, room))
         raise
     if directly:
         report.print_text(result, sys.stdout)
         sys.stdout.flush()
         wanted = wanted[1:]
-    answer = cache.Answer(result.exit_code, tuple(_text(name, result, room) for name, _ in wanted))
+    answer = cache.Answer(result.exit_code, tuple(_text(one.format_, result, room) for one in wanted))
     if place is not None:
         place.put(answer)
     _print(answer, wanted)
 
 
-def _print(answer: Answer, wanted: Sequence[tuple[str, Path | None]]) -> NoReturn:
-    for text, (_, file) in zip(answer.texts, wanted, strict=True):
-        print_or_write(text, file)
+def _print(answer: Answer, wanted: Sequence[_Wanted]) -> NoReturn:
+    for text, one in zip(answer.texts, wanted, strict=True):
+        one.put(text)
     sys.stdout.flush()
     sys.exit(answer.exit_code)
 
 
-def _also(text: str) -> tuple[str, Path]:
+def _also(text: str) -> _Wanted:
     name, separator, file = text.partition("=")
     if name not in FORMATS or not separator or not file:
         raise UserError(f"--also: found {text!r}{meant(name, FORMATS)}; allowed: FORMAT=FILE, of {', '.join(FORMATS)}")
-    return name, Path(file)
+    one = Path(file)
+    require_place(one, option := f"--also {name}=")
+    return _Wanted(name, one, option)
 
 
 def _text(format_: str, result: PreviewResult, room: int) -> str:

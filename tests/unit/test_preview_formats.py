@@ -379,3 +379,34 @@ def test_a_format_that_there_is_not_is_one_error(
         main()
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--out ", "--also html="])
+def test_a_report_that_has_no_place_is_refused_by_its_option_before_the_work(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("cloudmart.preview.run.preview", lambda *_args, **_options: pytest.fail("it worked"))
+    nowhere = tmp_path / "no" / "x.html"
+    for file, message in (
+        (nowhere, f"found no folder {nowhere.parent}; allowed: a file in a folder that exists"),
+        (tmp_path, None if option == "--out " else "found a folder; allowed: a file"),  # click says the former itself
+    ):
+        monkeypatch.setattr("sys.argv", ["cloudmart", "preview", "--no-cache", *f"{option}{file}".split(" ")])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert (ended.value.code, out) == (2, "")
+        if message:
+            assert err == f"error: {option}{file}: {message}\n"
+
+
+def test_a_report_that_cannot_be_written_is_told_by_the_option_that_asked_for_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = "/dev/full"
+    words = ["--no-cache", "--root", str(project.root), "--format", "json", "--also", f"junit={full}"]
+    monkeypatch.setattr("sys.argv", ["cloudmart", "preview", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: --also junit={full}: cannot be written: ")
