@@ -58,8 +58,9 @@ def up(stack: str, context: str | None, root: Path, progress: Progress, *, refre
     after that for what the cluster refuses or does not get ready. May be repeated after any of them.
     """
     settings = load(stack, root)
-    cli = find_cli(root, progress)
+    # First the cluster: for one that there is not no CLI has to be downloaded.
     target = target_of(settings, context, root, progress)
+    cli = find_cli(root, progress)
     overrides = left_out(settings, target, root, cli, progress)
     if context is not None:
         overrides["cloudmart:cluster"] = {"context": context}
@@ -166,8 +167,8 @@ def down(stack: str, context: str | None, root: Path, progress: Progress, *, del
     deleted then).
     """
     settings = load(stack, root)
-    cli = find_cli(root, progress)
     target = target_of(settings, context, root, progress)
+    cli = find_cli(root, progress)
     kubectl, namespace = target.kubectl, settings.namespace.name
     if applyset.was_applied(kubectl, namespace) or isinstance(cli, NoCli):
         if isinstance(cli, NoCli):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
 from cloudmart.cluster import contexts, toolchain
+from cloudmart.deploy import up
 from cloudmart.errors import UserError
 from tests.unit.settings_files import CATALOG, MARK, changed, marked_line, write
 
@@ -51,3 +53,12 @@ def test_an_unknown_context_is_one_error_with_its_place_and_those_that_there_are
             f"{where}: found 'stagin' (did you mean 'staging'?); allowed: a context of your kubeconfig, which has "
             "staging, live one"
         )
+
+
+def test_nothing_is_downloaded_for_a_context_that_there_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up, "find_cli", lambda *_: pytest.fail("a CLI was asked for"))
+    root, said = write(tmp_path), list[str]()
+    for act in (up.up, partial(up.down, delete_data=False)):
+        with pytest.raises(UserError, match=r"^--context: found 'stagin' \(did you mean 'staging'\?\)"):
+            act("dev", "stagin", root, said.append)
+    assert said == []
