@@ -81,6 +81,14 @@ def _terminated(*_: object) -> None:
     raise _TerminatedError
 
 
+def _said(error: click.ClickException) -> str:
+    """A bad value as the one line of every other error; a wrong call with the usage, which is what is allowed."""
+    if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter) and error.param:
+        return f"error: {max(error.param.opts, key=len)}: {error.message}"
+    error.show(said := io.StringIO())
+    return said.getvalue().rstrip("\n")
+
+
 def main() -> None:
     """Entry point: user errors become one message and their exit code, never a traceback."""
     # What a command imports it needs until its end. Looking through it for garbage, again and again and once more at
@@ -95,8 +103,7 @@ def main() -> None:
     except click.Abort as aborted:
         sys.exit(128 + (signal.SIGTERM if isinstance(aborted.__cause__, _TerminatedError) else signal.SIGINT))
     except click.ClickException as error:
-        error.show(said := io.StringIO())
-        click.echo(message(said.getvalue()), err=True, nl=False)
+        click.echo(message(_said(error)), err=True)
         sys.exit(2)
     except UserError as error:
         click.echo(message(f"error: {error}"), err=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import click
 
 from cloudmart.cli._output import require_place
-from cloudmart.errors import UserError
+from cloudmart.errors import UserError, meant
 
 if TYPE_CHECKING:
     from cloudmart.cluster.kubectl import Kubectl
@@ -36,6 +36,14 @@ def project() -> Path:
 
 def _is_project(folder: Path) -> bool:
     return all((folder / name).is_file() for name in ("catalog.yaml", "Pulumi.yaml"))
+
+
+class OneOf(click.Choice[str]):
+    """One word of a few; another one is told as a mistake in a file is."""
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        del ctx
+        return f"found {str(value)!r}{meant(str(value), self.choices)}; allowed: {', '.join(self.choices)}"
 
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -84,7 +92,7 @@ def context_named(help_: str) -> _Option:
 
 def formats(*names: str) -> _Option:
     """The formats of a command's output; the first is the default."""
-    return click.option("--format", "format_", type=click.Choice(names), default=names[0], show_default=True)
+    return click.option("--format", "format_", type=OneOf(names), default=names[0], show_default=True)
 
 
 def out_file(help_: str) -> _Option:

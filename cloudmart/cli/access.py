@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, examples, formats
+from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, OneOf, examples, formats
 from cloudmart.cli._output import print_or_write, say, traceback
 from cloudmart.errors import UserError
 
@@ -44,7 +44,7 @@ def access_group() -> None:
 )
 @click.option(
     "--way",
-    type=click.Choice(["pulumi", "applyset"]),
+    type=OneOf(["pulumi", "applyset"]),
     default="pulumi",
     show_default=True,
     help="How the stack gets there: with the Pulumi CLI, or without it.",

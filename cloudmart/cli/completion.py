@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click.shell_completion import get_completion_class
 
-from cloudmart.cli._options import examples
+from cloudmart.cli._options import OneOf, examples
 from cloudmart.errors import UserError
 
 _SHELLS = ("bash", "zsh", "fish")
@@ -22,7 +22,7 @@ _SHELLS = ("bash", "zsh", "fish")
         "completion fish > ~/.config/fish/completions/cloudmart.fish",
     ),
 )
-@click.argument("shell", type=click.Choice(_SHELLS), required=False)
+@click.argument("shell", type=OneOf(_SHELLS), required=False)
 @click.pass_context
 def completion_command(ctx: click.Context, shell: str | None) -> None:
     """Print the script that lets a shell complete commands, options, stacks and services. SHELL is yours by default."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from cloudmart.cli._options import ROOT, STACK, examples, formats
+from cloudmart.cli._options import ROOT, STACK, OneOf, examples, formats
 from cloudmart.cli._output import print_json
 from cloudmart.errors import printable
 
@@ -37,7 +37,7 @@ def config_show(stack: str, root: Path, format_: str) -> None:
 
 
 @config.command("schema", epilog=examples("config schema > schemas/catalog.schema.json", "config schema preview"))
-@click.argument("document", type=click.Choice(["catalog", "stack", "preview"]), default="catalog")
+@click.argument("document", type=OneOf(["catalog", "stack", "preview"]), default="catalog")
 def config_schema(document: Literal["catalog", "stack", "preview"]) -> None:
     """Print the JSON Schema of catalog.yaml, of Pulumi.<stack>.yaml or of the JSON that `cloudmart preview` prints.
 

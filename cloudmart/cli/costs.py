@@ -13,6 +13,7 @@ from cloudmart.cli._options import (
     OUT,
     ROOT,
     STACK,
+    OneOf,
     allocations,
     asking,
     completing,
@@ -72,7 +73,7 @@ def prices_show(stack: str | None, root: Path, format_: str) -> None:
 @click.option("--filter", "filters", multiple=True, help="FIELD=VALUE[,VALUE], as namespace=shop; may be repeated.")
 @click.option(
     "--idle",
-    type=click.Choice(["separate", "share", "hide"]),
+    type=OneOf(["separate", "share", "hide"]),
     default="separate",
     show_default=True,
     help="What becomes of capacity that nobody requested or used.",
@@ -142,7 +143,7 @@ def cost_command(
 @ROOT
 @click.option(
     "--by",
-    type=click.Choice(["service", "component", "namespace", "team", "cost-center"]),
+    type=OneOf(["service", "component", "namespace", "team", "cost-center"]),
     default="service",
     show_default=True,
     help="What to sum up by.",
@@ -183,7 +184,7 @@ def cost_estimate(
 @asking
 @click.option(
     "--idle",
-    type=click.Choice(["separate", "share"]),
+    type=OneOf(["separate", "share"]),
     default="separate",
     show_default=True,
     help="Whether the actual cost has a part of the capacity that nobody requested or used.",

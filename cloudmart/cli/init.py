@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 import click
 
-from cloudmart.cli._options import ROOT, completing, examples, formats
+from cloudmart.cli._options import ROOT, OneOf, completing, examples, formats
 from cloudmart.cli._output import print_json, say
 from cloudmart.errors import UserError
 
 # The values of the settings, which take too long to load for a help text; a test holds them together.
-_CRITICALITY = click.Choice(["critical", "high", "standard", "low"])
-_TRAFFIC = click.Choice(["steady", "high", "bursts", "low"])
+_CRITICALITY = OneOf(["critical", "high", "standard", "low"])
+_TRAFFIC = OneOf(["steady", "high", "bursts", "low"])
 _NAME = r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?"
 
 _T = TypeVar("_T")

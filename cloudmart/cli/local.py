@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from cloudmart.cli._options import ROOT, STACK, YES, examples, formats
+from cloudmart.cli._options import ROOT, STACK, YES, OneOf, examples, formats
 from cloudmart.cli._output import confirm, print_json, say, write
 from cloudmart.errors import UserError
 
@@ -25,7 +25,7 @@ def local() -> None:
 
 _RUNTIME = click.option(
     "--runtime",
-    type=click.Choice(["binary", "kind"]),
+    type=OneOf(["binary", "kind"]),
     default="binary",
     show_default=True,
     help="binary: processes on this machine, pods simulated. kind: containers with real pods; needs Docker or Podman.",

@@ -15,6 +15,7 @@ import click
 import pytest
 
 from cloudmart.cli import cli, main
+from cloudmart.cli._options import OneOf
 from cloudmart.preview.recorder import HOME
 from cloudmart.settings.schema import json_schema
 from tests.conftest import Project
@@ -193,9 +194,6 @@ def test_a_name_that_no_stack_can_have_is_one_line_on_stderr_and_exit_status_2(r
     [
         ("nonsense",),
         ("config", "show", "--stack"),
-        ("config", "show", "--stack", "dev", "--format", "xml"),
-        ("config", "show", "--stack", "dev", "--root", "/no/such/folder"),
-        ("config", "schema", "cluster"),
         ("config", "schema", "--nonsense"),
     ],
 )
@@ -204,6 +202,32 @@ def test_a_wrong_call_says_so_on_stderr_with_exit_status_2(run: Run, args: tuple
     assert (code, out) == (2, "")
     assert "Error: " in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ("preview", "--format", "sarf"),
+            "--format: found 'sarf' (did you mean 'sarif'?); allowed: text, json, ",
+        ),
+        (("config", "show", "-s", "dev", "--format", "xml"), "--format: found 'xml'; allowed: text, json\n"),
+        (("config", "schema", "cluster"), "document: found 'cluster'; allowed: catalog, stack, preview\n"),
+        (("config", "show", "--root", "/no/such/folder"), "--root: Directory '/no/such/folder' does not exist."),
+        (("local", "load", "--hours", "0"), "--hours: 0.0 is not in the range 0.1<=x<=336."),
+        (("verify", "--wait", "5"), "--wait: found '5'; allowed: a number with its unit"),
+    ],
+)
+def test_a_wrong_value_is_one_line_on_stderr_and_exit_status_2(run: Run, args: tuple[str, ...], message: str) -> None:
+    code, out, err = run(*args)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+
+
+def test_every_choice_says_what_was_meant() -> None:
+    types = [parameter.type for command in COMMANDS.values() for parameter in command.params]
+    assert {type(one) for one in types if isinstance(one, click.Choice)} == {OneOf}
 
 
 @pytest.mark.parametrize(
@@ -217,6 +241,8 @@ def test_a_wrong_call_says_so_on_stderr_with_exit_status_2(run: Run, args: tuple
         (("secrets", "rotate", "redis-pasword", "-s", "dev", "--yes"), "redis-password"),
         (("cost", "--by", "servce"), "service"),
         (("preview", "-s", "dev", "--also", "jnuit=out.xml"), "junit"),
+        (("preview", "--format", "sarf"), "sarif"),
+        (("config", "schema", "catlog"), "catalog"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -239,7 +265,7 @@ def test_the_installed_command_reports_bad_input_without_a_traceback(tmp_path: P
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("error: catalog.yaml:2: not valid YAML" if command == "show" else "Usage: ")
+    assert done.stderr.startswith("error: catalog.yaml:2: not valid YAML" if command == "show" else "error: document: ")
 
 
 def test_the_projects_folder_is_the_repository_wherever_the_command_is_run(

@@ -368,7 +368,7 @@ def test_a_refused_preview_says_so_first_and_names_the_lines(spoilt: PreviewResu
     [
         (["--also", "pdf=x"], "--also: found 'pdf=x'; allowed: FORMAT=FILE, of text, json"),
         (["--also", "sarif"], "--also: found 'sarif'; allowed: FORMAT=FILE"),
-        (["--room", "10"], "Invalid value for '--room'"),
+        (["--room", "10"], "error: --room: 10 is not in the range 4096<=x<=65536."),
     ],
 )
 def test_a_format_that_there_is_not_is_one_error(
