@@ -22,13 +22,18 @@ class UserError(Exception):
     exit_code = 2
 
 
+def close_to(word: str, known: Iterable[str]) -> str:
+    """The one of the `known` words that is most like a word; empty where none is."""
+    import difflib  # only mistakes need it
+
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), "")
+
+
 def meant(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'web'?)``, to follow a word that is none of the `known` ones; empty where it is, or none is like
     it."""
-    import difflib  # only mistakes need it
-
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean '{close[0]}'?)" if close and close[0] != word else ""
+    close = close_to(word, known)
+    return f" (did you mean '{close}'?)" if close and close != word else ""
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,6 @@ window of 300 s is five hours of a day at 60 times the speed: what is seen here 
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import random
@@ -294,7 +293,7 @@ def _validated(model: type[_Model], data: Any, origins: Mapping[Path_, Origin], 
     try:
         return model.model_validate(data)
     except pydantic.ValidationError as error:
-        lines = itertools.islice(explained(error, model, data, origins, str(path)), _MOST_PROBLEMS)
+        lines = explained(error, model, data, origins, str(path), most=_MOST_PROBLEMS)
         raise UserError("\n".join(lines)) from None
 
 

@@ -7,7 +7,6 @@ A stack's file overrides the catalog by deep merge: mappings are merged key by k
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -145,9 +144,8 @@ def _loaded(
         # By alias alone: a key in snake case would be a second name for the same thing, and win or lose in silence.
         settings = Settings.model_validate({**tree, "stack": stack}, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise UserError(
-            "\n".join(_first(explained(error, Declaration, tree, origins, CATALOG), error.error_count()))
-        ) from None
+        lines = explained(error, Declaration, tree, origins, CATALOG, most=_MOST_PROBLEMS)
+        raise UserError("\n".join(lines)) from None
     if problems := list(_cross_checked(settings, origins)):
         raise UserError("\n".join(problems))
     return Loaded(settings, origins)
@@ -290,13 +288,6 @@ def _unknown_services(known: Any, changed: Any, files: Mapping[Path_, Origin]) -
             # Those that cannot be names may be the ones that were meant.
             known_badly = f" ({CATALOG} has {', '.join(map(shown, bad))}, which cannot be a name)" if bad else ""
             yield f"{where}: found an unknown service{meant(name, names)}{known_badly}; allowed: {allowed}"
-
-
-def _first(lines: Iterable[str], count: int) -> Iterable[str]:
-    """The first ones, and how many there are: nobody reads on, and each takes a search for what was meant."""
-    yield from itertools.islice(lines, _MOST_PROBLEMS)
-    if count > _MOST_PROBLEMS:
-        yield f"{CATALOG}: {count - _MOST_PROBLEMS:,} more problems"
 
 
 # --- what no single model can see ------------------------------------------------------------------------------------

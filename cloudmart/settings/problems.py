@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from cloudmart.errors import meant
+from cloudmart.errors import close_to, meant
 from cloudmart.settings.source import Path_, dotted, shown
 
 
@@ -23,6 +24,10 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file
+
+
+#: What pydantic has against the value at a key path.
+_Problem: TypeAlias = tuple[Path_, ErrorDetails]
 
 
 def place(path: Path_, origins: Mapping[Path_, Origin], otherwise: str) -> str:
@@ -42,17 +47,22 @@ def _overlaid(path: Path_, origins: Mapping[Path_, Origin]) -> str:
 
 
 def explained(
-    error: ValidationError, model: type[BaseModel], tree: Mapping[str, Any], origins: Mapping[Path_, Origin], file: str
+    error: ValidationError,
+    model: type[BaseModel],
+    tree: Mapping[str, Any],
+    origins: Mapping[Path_, Origin],
+    file: str,
+    *,
+    most: int,
 ) -> Iterable[str]:
-    """What a model has against a tree, one line a problem: where it was written, key path, found, allowed.
+    """What a model has against a tree, one line a problem: where it was written, key path, found, allowed. The first
+    ones, and how many more there are: nobody reads on, and each takes a search for what was meant.
 
     Where `origins` does not know, it is in the `file`. Secrets must not be among what was found.
     """
-    for problem in error.errors(include_url=False):
-        path = tuple(part for part in problem["loc"] if part != "[key]")
-        # Unions put the name of the tried variant into the path; only what stands in the tree is a key.
-        while path and not _exists(tree, path[:-1]):
-            path = path[:-1]
+    all_ = [(_path(problem, tree), problem) for problem in error.errors(include_url=False)]
+    problems = _causes_first(all_, _misspelt(all_, model, tree, origins, file, most))
+    for path, problem in problems[:most]:
         at, found = place(path, origins, file), problem["input"]
         kind, context = problem["type"], problem.get("ctx", {})
         if kind == "extra_forbidden":
@@ -74,6 +84,45 @@ def explained(
             words = re.findall(r"'([^']*)'", str(context.get("expected", "")))
             close = meant(found, words) if isinstance(found, str) else ""
             yield f"{at}: found {shown(found)}{close}; allowed: {message[:1].lower() + message[1:]}"
+    if len(problems) > most:
+        yield f"{file}: {len(problems) - most:,} more problems"
+
+
+def _path(problem: ErrorDetails, tree: Mapping[str, Any]) -> Path_:
+    path = tuple(part for part in problem["loc"] if part != "[key]")
+    # Unions put the name of the tried variant into the path; only what stands in the tree is a key.
+    while path and not _exists(tree, path[:-1]):
+        path = path[:-1]
+    return path
+
+
+def _causes_first(problems: Sequence[_Problem], misspelt: Mapping[Path_, Path_]) -> Sequence[_Problem]:
+    """The misspelt keys before the rest, and nothing of those that were meant: where only a stack's file has such a
+    one, what that leaves to the catalog would be missing key by key."""
+    meant_ = set(misspelt.values())
+    causes = [one for one in problems if one[0] in misspelt]
+    rest = (one for one in problems if one[0] not in misspelt)
+    return [*causes, *(one for one in rest if not any(one[0][:end] in meant_ for end in range(1, len(one[0]) + 1)))]
+
+
+def _misspelt(
+    problems: Iterable[_Problem],
+    model: type[BaseModel],
+    tree: Mapping[str, Any],
+    origins: Mapping[Path_, Origin],
+    file: str,
+    most: int,
+) -> Mapping[Path_, Path_]:
+    """The first unknown keys that are like one which their file lacks, each with that one."""
+    unknown = [path for path, problem in problems if problem["type"] == "extra_forbidden"][:most]
+    meant_ = {path: (*path[:-1], close_to(str(path[-1]), _fields_at(model, path[:-1]))) for path in unknown}
+    return {path: key for path, key in meant_.items() if key[-1] and _lacks(tree, origins, file, path, key)}
+
+
+def _lacks(tree: Any, origins: Mapping[Path_, Origin], file: str, path: Path_, key: Path_) -> bool:
+    """Whether a key stands nowhere, or not in the `file`, which has the one at the path."""
+    here, there = (origins.get(one, Origin(file)).file for one in (path, key))
+    return not _exists(tree, key) or here == file != there
 
 
 def _exists(tree: Any, path: Path_) -> bool:

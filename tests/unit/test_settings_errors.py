@@ -320,12 +320,39 @@ def test_the_command_line_prints_the_message_and_exits_with_2(
 def test_several_problems_are_told_at_once_one_line_each(tmp_path: Path) -> None:
     text = changed("    replicas: 2", "    replicas: two")
     text = changed("criticality: standard", "criticality: urgent", text)
-    text = changed("project: shop", "proyect: shop", text)
+    text = changed("kubecost: {enabled: false}", "kubecost: {enabled: false}\nfarewell: 1", text)
+    text = changed('cluster: {kubernetesVersion: "1.36"}\n', "", text)
     found = problems(write(tmp_path, text))
     paths = {line.split(": ")[1] for line in found}
     assert len(found) == 4
-    assert paths == {"project", "proyect", "services.web.replicas", "services.api.criticality"}
+    assert paths == {"cluster", "farewell", "services.web.replicas", "services.api.criticality"}
     assert all(re.match(r"catalog\.yaml(:\d+)?: \S+: found .+; allowed: .+", line) for line in found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "stack"),
+    [
+        ("project: shop", "proyect: shop", ""),
+        ("services:", "servces:", ""),
+        # By itself each of these would lack nearly everything.
+        ("services:", "servces:", "config: {cloudmart:services: {web: {replicas: 3}, api: {replicas: 2}}}\n"),
+        ("    replicas: 1\n", "    replicsa: 1\n", ""),
+    ],
+)
+def test_a_misspelt_key_is_told_first_and_nothing_that_only_follows_from_it(
+    tmp_path: Path, old: str, new: str, stack: str
+) -> None:
+    text = changed("  mail: {description: Mail provider, ", "  mail: {description: 1, ", changed(old, new))
+    first, second = problems(write(tmp_path, text, stack or "config: {}\n"))
+    assert f": found an unknown key (did you mean '{old.strip().partition(':')[0]}'?); allowed: " in first
+    assert ": externals.mail.description: found 1; " in second
+
+
+def test_a_misspelt_key_takes_no_problem_of_the_right_one_away_where_that_is_written_too(tmp_path: Path) -> None:
+    text = changed("    replicas: 2", "    replicas: two\n    replcas: 2")
+    assert len(problems(write(tmp_path, text))) == 2
+    stack = "config: {cloudmart:services: {web: {replcas: 3}}}\n"
+    assert len(problems(write(tmp_path, changed("    replicas: 2", "    replicas: two"), stack))) == 2
 
 
 def test_a_problem_that_the_stacks_file_made_names_the_stacks_file(tmp_path: Path) -> None:
