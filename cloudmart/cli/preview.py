@@ -16,6 +16,7 @@ from cloudmart.errors import UserError, meant, printable
 
 if TYPE_CHECKING:
     from cloudmart.preview.cache import Answer
+    from cloudmart.preview.render import Checked
     from cloudmart.preview.run import Against, PreviewResult
 
 FORMATS = ("text", "json", "markdown", "html", "sarif", "junit")
@@ -220,6 +221,15 @@ def _compared_with(stack: str, root: Path, base: str | None, against: str | None
     return Against(state=Engine(command, root, stack, kubeconfig=None).state(), source="Pulumi's state")
 
 
+def _cure(found: Checked, stack: str, out: Path) -> str:
+    again = f"run: cloudmart render --stack {stack} --out {out}"
+    if not found.foreign:
+        return again
+    if found.stale or found.missing or len(found.superfluous) > len(found.foreign):
+        return f"delete what no render wrote, and {again}"
+    return "delete what no render wrote, or render into an empty folder"
+
+
 @click.command(
     "render",
     epilog=examples("render --stack prod --out manifests/prod", "render --stack prod --out manifests/prod --check"),
@@ -255,7 +265,7 @@ def render_command(stack: str, root: Path, out: Path | None, check: bool, format
         if found.same:
             say(f"{found.files} files in {out} are what stack {stack} renders")
             return
-        say(f"{out} is not what stack {stack} renders; run: cloudmart render --stack {stack} --out {out}")
+        say(f"{out} is not what stack {stack} renders; {_cure(found, stack, out)}")
         sys.exit(1)
     result = render.render(recording, out)
     if format_ == "json":

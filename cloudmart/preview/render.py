@@ -85,6 +85,11 @@ class Checked:
         """Whether nothing differs."""
         return not (self.stale or self.missing or self.superfluous)
 
+    @property
+    def foreign(self) -> Sequence[str]:
+        """What is too much, and stays when it is rendered anew."""
+        return [name for name, why in self.superfluous.items() if why == _FOREIGN]
+
 
 def manifests(recording: Recording, *, templates: bool = False) -> list[Manifest]:
     """One manifest for each Kubernetes object of the recording, in its order.
@@ -196,12 +201,12 @@ def check(recording: Recording, out: Path) -> Checked:
     except OSError as error:
         raise UserError(f"--out {out}: cannot be read: {error.strerror}") from None
     superfluous = {
-        name: "no longer made" if name in previous else "no render wrote it, so none removes it"
-        for name in sorted(found - set(folder.labels))
+        name: "no longer made" if name in previous else _FOREIGN for name in sorted(found - set(folder.labels))
     }
     return Checked(stale, missing, superfluous, len(folder.labels))
 
 
+_FOREIGN = "no render wrote it, so none removes it"
 _OF_THE_FOLDER = {MARKER: "what was rendered and left out", KUSTOMIZATION: "the order of the files"}
 
 

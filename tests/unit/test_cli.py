@@ -177,8 +177,17 @@ def test_a_check_of_committed_manifests_lists_what_differs_and_ends_with_exit_st
     file.unlink()
     code, printed, err = run("render", "--stack", "dev", "--out", str(out), "--check")
     assert (code, printed) == (1, "missing: _cluster/namespace-cloudmart.yaml (Namespace cloudmart)\n")
-    assert err == f"{out} is not what stack dev renders; run: cloudmart render --stack dev --out {out}\n"
+    again = f"run: cloudmart render --stack dev --out {out}\n"
+    assert err == f"{out} is not what stack dev renders; {again}"
     assert not file.exists()
+    (own := out / "own" / "role.yaml").parent.mkdir()
+    own.write_text("kind: ClusterRole")
+    err = run("render", "--stack", "dev", "--out", str(out), "--check")[2]
+    assert err == f"{out} is not what stack dev renders; delete what no render wrote, and {again}"
+    assert run("render", "--stack", "dev", "--out", str(out))[0] == 0
+    code, printed, err = run("render", "--stack", "dev", "--out", str(out), "--check")
+    assert (code, printed) == (1, "superfluous: own/role.yaml (no render wrote it, so none removes it)\n")
+    assert err.endswith("; delete what no render wrote, or render into an empty folder\n")
 
 
 @pytest.mark.parametrize("stack", ["../dev", "Dev", "a b", ""])

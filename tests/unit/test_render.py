@@ -191,6 +191,7 @@ def test_a_check_names_what_is_stale_missing_and_superfluous_and_writes_nothing(
         "elsewhere": "no render wrote it, so none removes it",
         "shop/deep/own.yaml": "no render wrote it, so none removes it",
     }
+    assert found.foreign == ["elsewhere", "shop/deep/own.yaml"]
     assert not found.same
     assert tree(tmp_path / "shop") == before
 
