@@ -36,7 +36,7 @@ def access_group() -> None:
 @click.option(
     "--for",
     "purpose",
-    type=click.Choice(["deploy", "read"]),
+    type=OneOf(["deploy", "read"]),
     default="deploy",
     show_default=True,
     help="For `up` and `down`; or for `drift` and `cost` alone, with a policy that refuses every change. The latter "

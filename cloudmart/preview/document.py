@@ -170,6 +170,15 @@ class Delta(TypedDict):
 
 
 @with_config(_CLOSED)
+class Schema(TypedDict):
+    """What the objects were checked against, and how many were: of the others nothing is in ``errors``."""
+
+    kubernetesVersion: str
+    checked: int
+    unchecked: Annotated[dict[str, int], Field(description="Objects by API version and kind without a schema here.")]
+
+
+@with_config(_CLOSED)
 class Preview(TypedDict):
     """What ``cloudmart preview --format json`` prints. ``delta`` is there with --base, --against or --plan."""
 
@@ -178,6 +187,7 @@ class Preview(TypedDict):
     resources: list[Resource]
     policy: Policy
     cost: Cost
+    schema: Schema
     errors: list[Error]
     delta: NotRequired[Delta]
 
@@ -224,6 +234,11 @@ def as_data(result: PreviewResult) -> Preview:
             "currency": estimate.prices.currency,
             "budgets": cast("list[Budget]", delta_report.budgets_data(result.budgets)),
             "notes": list(estimate.notes),
+        },
+        "schema": {
+            "kubernetesVersion": result.kubernetes_version,
+            "checked": result.schema.checked,
+            "unchecked": result.schema.unchecked,
         },
         "errors": [
             {

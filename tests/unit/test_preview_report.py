@@ -113,6 +113,7 @@ def test_the_json_has_exactly_the_documented_keys() -> None:
             "budgets": [],
             "notes": ["an assumption"],
         },
+        "schema": {"kubernetesVersion": "1.36", "checked": 1, "unchecked": {"example.com/v1 Thing": 2}},
         "errors": [{"urn": WEB.urn, "path": "spec.ports", "message": "is | required", "place": None}],
     }
 
