@@ -46,6 +46,7 @@ from typing import Any, TypeAlias
 
 import pulumi
 from google.protobuf import empty_pb2, struct_pb2
+from pulumi import _types as pulumi_types
 from pulumi.runtime import resource as pulumi_resource
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockMonitor, MockResourceArgs, Mocks
@@ -615,6 +616,10 @@ def _as_the_language_host(
             for name in [name for name in sys.modules if name not in before and name.partition(".")[0] in own]:
                 del sys.modules[name]
             sys.modules.update(aside)
+            # What the SDK has looked up of the program's classes would keep all of its modules, recording by recording.
+            for lookup in vars(pulumi_types).values():
+                if clear := getattr(lookup, "cache_clear", None):
+                    clear()
 
 
 def _explained(error: BaseException, root: Path) -> UserError:

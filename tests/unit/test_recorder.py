@@ -234,6 +234,19 @@ def test_roots_and_stacks_do_not_mix_in_one_process(tmp_path: Path) -> None:
     assert state() == before
 
 
+def test_a_program_that_was_recorded_is_not_kept_in_memory(tmp_path: Path) -> None:
+    root = project(tmp_path, "import parts\nparts.Part('part')\n")
+    (root / "parts.py").write_text(
+        "import pulumi\n"
+        "class Part(pulumi.ComponentResource):\n"
+        "    def __init__(self, name):\n"
+        "        super().__init__('shop:index:Part', name)\n"
+    )
+    assert [one.name for one in record("dev", root).resources] == ["part"]
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, type) and one.__module__ == "parts"]
+
+
 def test_a_user_error_of_the_program_comes_out_as_itself(tmp_path: Path) -> None:
     raising = "from cloudmart.errors import UserError\nraise UserError('catalog.yaml: services: found nothing')"
     with pytest.raises(UserError, match=r"^catalog.yaml: services: found nothing$"):
