@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cloudmart.cluster.live import Reference
 from cloudmart.deploy import applyset, lease
 from cloudmart.deploy.expected import Way
 from cloudmart.drift.look import ALSO
 from cloudmart.finops.helm import Charts
 from cloudmart.preview.recorder import Recorded, Recording
 from cloudmart.settings import Settings
+from cloudmart.verify.state import places
 
 
 @dataclass(frozen=True, order=True)
@@ -75,6 +77,7 @@ _CLUSTER_WIDE = {
     "ValidatingAdmissionPolicyBinding",
     "ValidatingWebhookConfiguration",
 }
+_METRICS = "metrics.k8s.io"
 _RBAC = "rbac.authorization.k8s.io"
 # Gatekeeper makes the definitions of constraints, and names their resources as their kinds.
 _SAME_NAME = {"constraints.gatekeeper.sh"}
@@ -118,31 +121,53 @@ def needed(recording: Recording, settings: Settings, way: Way) -> Needed:
     return Needed(frozenset(found), tuple(remarks))
 
 
+def verifying(recording: Recording, settings: Settings) -> frozenset[Permission]:
+    """What `verify` needs, also to wait, and `cost`: to list and watch. What it may not see it skips, but for these."""
+    found = set[Permission]()
+    for api_version, kind, space in places(_references(recording)):
+        group, resource = resource_of(api_version, kind)
+        found |= {Permission(space, group, resource, verb) for verb in ("list", "watch")}
+    found |= {Permission("", group, "nodes", "list") for group in ("", _METRICS)}
+    spaces = {str(one.object_name) for one in namespaces(recording)}
+    found |= {Permission(space, _METRICS, "pods", "list") for space in spaces}
+    # To find out who brought the stack: by an ApplySet, whose parent is a Secret.
+    found.add(Permission(settings.namespace.name, "", "secrets", "get", applyset.parent_name(recording.stack)))
+    # To find Kubecost's Service, whose API is asked through the API server.
+    found.add(Permission("", "", "services", "list"))
+    if settings.kubecost.enabled:
+        found.add(Permission(settings.kubecost.namespace, "", "services/proxy", "get"))
+    return frozenset(found)
+
+
 def reading(recording: Recording, settings: Settings) -> frozenset[Permission]:
-    """What `drift` and `cost` need: to get and list, and to patch, which is how an object is tried in a dry run.
+    """What `drift` needs, and `verify`: to get and list, and to patch, which is how an object is tried in a dry run.
 
     That a patch is no more than a trial is for :func:`cloudmart.access.role.trials_alone` to see to.
     """
     home = settings.namespace.name
-    declared = [one for one in recording.resources if one.is_kubernetes_object]
-    spaces = {home, *(str(one.namespace) for one in declared if one.namespace)}
+    objects = _references(recording)
+    spaces = {home, *(one.namespace for one in objects if one.namespace)}
     listed = {(home, *resource_of(*kind)) for kind in ALSO}
-    # To find Kubecost's Service, whose API is asked through the API server.
-    listed.add(("", "", "services"))
-    found: set[Permission] = set()
-    for one in declared:
-        group, resource = resource_of(str(one.api_version), str(one.kind))
-        name, space = str(one.object_name), str(one.namespace or "")
-        found |= {Permission(space, group, resource, verb, "" if space else name) for verb in ("get", "patch")}
-        listed |= {(each, group, resource) for each in (spaces if space else ("",))}
-    for one in recording.resources:
-        if one.type == "kubernetes:helm.sh/v3:Release":
-            listed.add((one.namespace or "default", "", "secrets"))
+    found = set(verifying(recording, settings))
+    for one in objects:
+        group, resource = resource_of(one.api_version, one.kind)
+        name = "" if one.namespace else one.name
+        found |= {Permission(one.namespace, group, resource, verb, name) for verb in ("get", "patch")}
+        listed |= {(space, group, resource) for space in (spaces if one.namespace else ("",))}
+    for release in recording.resources:
+        if release.type == "kubernetes:helm.sh/v3:Release":
+            listed.add((release.namespace or "default", "", "secrets"))
     found |= {Permission(space, group, resource, "list") for space, group, resource in listed}
     found.add(Permission(home, "", "secrets", "get"))
-    if settings.kubecost.enabled:
-        found.add(Permission(settings.kubecost.namespace, "", "services/proxy", "get"))
     return frozenset(found)
+
+
+def _references(recording: Recording) -> list[Reference]:
+    return [
+        Reference(str(one.api_version), str(one.kind), str(one.namespace or ""), str(one.object_name))
+        for one in recording.resources
+        if one.is_kubernetes_object
+    ]
 
 
 def _by_applyset(declared: Iterable[Recorded], stack: str, home: str) -> Iterator[Permission]:

@@ -29,6 +29,7 @@ def access_group() -> None:
     epilog=examples(
         "access role --subject group:deployers  # for `up` with the Pulumi CLI",
         "access role --stack dev --subject serviceaccount:ci/deployer --out roles.yaml",
+        "access role --stack prod --for verify --subject group:deployers",
         "access role --stack prod --for read --subject user:nightly",
     ),
 )
@@ -36,11 +37,11 @@ def access_group() -> None:
 @click.option(
     "--for",
     "purpose",
-    type=OneOf(["deploy", "read"]),
+    type=OneOf(["deploy", "verify", "read"]),
     default="deploy",
     show_default=True,
-    help="For `up` and `down`; or for `drift` and `cost` alone, with a policy that refuses every change. The latter "
-    "needs --subject.",
+    help="For `up` and `down`; for `verify` and `cost`; or for `drift` besides, with a policy that refuses every "
+    "change, which needs --subject.",
 )
 @click.option(
     "--way",
@@ -65,8 +66,9 @@ def role_command(
 
     The stack's namespaces come with them: who may deploy to a namespace need not be allowed to make any.
 
-    With --for read, those with which `drift` and `cost` work. The API server lets only those try an object who may
-    change it, so an admission policy comes with them that lets this subject try and not change.
+    With --for verify, those with which `verify` and `cost` work: the deployer of a pipeline needs them too. With --for
+    read, `drift` as well: the API server lets only those try an object who may change it, so an admission policy comes
+    with them that lets this subject try and not change.
     """
     from cloudmart.access import permissions, role
     from cloudmart.deploy.expected import Way
@@ -78,7 +80,9 @@ def role_command(
     settings = load(stack, root)
     with traceback(debug):
         recording = record(stack, root)
-    if purpose == "read":
+    if purpose == "verify":
+        found = role.objects(permissions.verifying(recording, settings), stack, (), bound, whose="verifier")
+    elif purpose == "read":
         if bound is None:
             raise UserError("--for read: found no --subject; allowed: the one whose changes are to be refused")
         wanted = permissions.reading(recording, settings)

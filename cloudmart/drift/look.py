@@ -462,7 +462,7 @@ class _Look:
             *(
                 Reference("rbac.authorization.k8s.io/v1", kind, shop, f"cloudmart-{stack}-{whose}")
                 for kind in ("Role", "RoleBinding")
-                for whose in ("deployer", "reader")
+                for whose in ("deployer", "verifier", "reader")
             ),
         }
         for reference, live in found.items():

@@ -88,7 +88,7 @@ def _wait(
     deadline = started + seconds
     told = ""
     away: KubectlError | None = None
-    with watch.Watch(api, state.places(seen.expected)) as changes:
+    with watch.Watch(api, state.places(seen.expected.objects.keys())) as changes:
         changes.known(seen.live)
         while report.exit_code and time.monotonic() < deadline:
             failing = "; ".join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -139,13 +139,13 @@ def begin(api: Api, pool: ThreadPoolExecutor) -> Reading:
     )
 
 
-def places(expected: Expected) -> set[Place]:
+def places(objects: Collection[Reference]) -> set[Place]:
     """Every kind and namespace that something is declared in, and what is looked at around it."""
-    found = {(one.api_version, one.kind, one.namespace) for one in expected.objects}
-    namespaces = {one.name for one in expected.objects if one.kind == "Namespace"}
+    found = {(one.api_version, one.kind, one.namespace) for one in objects}
+    namespaces = {one.name for one in objects if one.kind == "Namespace"}
     found |= {(api_version, kind, namespace) for namespace in namespaces for api_version, kind in _AROUND}
     # What a gateway serves with, and cert-manager's own account of it.
-    for one in expected.objects:
+    for one in objects:
         if one.kind == "Gateway":
             found |= {("v1", "Secret", one.namespace), ("cert-manager.io/v1", "Certificate", one.namespace)}
         if one.kind in ("PeerAuthentication", "AuthorizationPolicy"):
@@ -160,7 +160,7 @@ def finish(reading: Reading, expected: Expected, left_out: Sequence[str], contex
         reading.pool.submit(_items, reading.api, f"{_METRICS}/namespaces/{namespace}/pods") for namespace in namespaces
     ]
     compared = reading.pool.submit(_drift, expected, reading.api)
-    found = reading.api.listing(places(expected))
+    found = reading.api.listing(places(expected.objects.keys()))
     drift, refused = compared.result()
     return State(
         expected=expected,

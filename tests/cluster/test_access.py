@@ -26,6 +26,8 @@ from cloudmart.drift.look import Drift
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import record
 from cloudmart.settings import stacks
+from cloudmart.verify.check import Status
+from cloudmart.verify.run import verify
 from tests.conftest import ROOT, copy_project
 from tests.deployer import CONTEXT, HOME, STACK, Deployer, shuffled, without_charts
 
@@ -108,15 +110,39 @@ def reader(deployer: Deployer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube
     kubeconfig = root / "reader.kubeconfig"
     kubeconfig.touch(mode=0o600)
     kubeconfig.write_text(yaml.safe_dump(config))
-    command = ["access", "role", "--stack", STACK, "--for", "read", "--root", str(root), "--format", "json"]
-    printed = CliRunner().invoke(cli, [*command, "--subject", f"serviceaccount:{HOME}/reader"])
-    assert printed.exit_code == 0, printed.output
-    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=printed.stdout)
+    give(deployer, "read", f"serviceaccount:{HOME}/reader")
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     kubectl = Kubectl(path=toolchain.kubectl(), kubeconfig=kubeconfig)
     yield kubectl
     kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings"
     cluster.kubectl("delete", kinds, f"cloudmart-{STACK}-reader", "--ignore-not-found")
+
+
+def give(deployer: Deployer, purpose: str, subject: str) -> None:
+    """Applies what `cloudmart access role` prints."""
+    words = ["--stack", STACK, "--for", purpose, "--subject", subject, "--root", str(deployer.project.root)]
+    printed = CliRunner().invoke(cli, ["access", "role", *words, "--format", "json"])
+    assert printed.exit_code == 0, printed.output
+    deployer.cluster.kubectl("apply", "--server-side", "-f", "-", stdin=printed.stdout)
+
+
+def require_verified(deployer: Deployer, lines: list[str]) -> None:
+    """`verify` finds nothing wrong, and all that it looks at may be seen."""
+    found = verify(STACK, CONTEXT, deployer.project.root, lines.append, wait=60)
+    assert [check for check in found.checks if check.status is Status.FAIL] == []
+    assert "orbidden" not in " ".join([*lines, *map(str, found.checks)])
+
+
+def test_a_deployer_who_may_verify_too_deploys_and_verifies(
+    deployer: Deployer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployer.allow(deployer.permissions)
+    give(deployer, "verify", f"serviceaccount:{HOME}/{CONTEXT}")
+    with deployer.without_cli():
+        deployer.up()
+        require_verified(deployer, [])
+        deployer.down()
+    deployer.cluster.kubectl("delete", "clusterroles,clusterrolebindings", f"cloudmart-{STACK}-verifier")
 
 
 def test_who_may_read_finds_drift_and_changes_nothing(deployer: Deployer, reader: Kubectl) -> None:
@@ -145,6 +171,7 @@ def test_who_may_read_finds_drift_and_changes_nothing(deployer: Deployer, reader
     assert "patched" in patch("other", "--dry-run=server")
     with pytest.raises(KubectlError, match="cannot delete"):
         reader.run("delete", "service/user-service", "--namespace=cloudmart", "--dry-run=server")
+    require_verified(deployer, [])
     found = look()
     assert [*found.findings, *found.notes] == []
     deployer.cluster.kubectl("label", "service/user-service", "--namespace=cloudmart", "tier=other", "--overwrite")

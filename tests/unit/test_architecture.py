@@ -62,9 +62,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cloudmart.report": {"cloudmart.settings", "cloudmart.finops", "cloudmart.preview", "cloudmart.errors"},
     "cloudmart.access": {
+        "cloudmart.cluster",
         "cloudmart.deploy",
-        # What it looks for.
+        # What they look for.
         "cloudmart.drift",
+        "cloudmart.verify",
         "cloudmart.errors",
         "cloudmart.finops",
         "cloudmart.preview",
