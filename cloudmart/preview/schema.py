@@ -8,8 +8,9 @@ used: the grammar of quantities, label keys and values, names, ports.
 Custom kinds are checked against their definitions (CRDs) where a folder with those is given: fields, types and
 grammars, not their rules between fields (CEL). A constraint's kind is defined by its template, among the objects.
 
-Not checked, and said so in the result: kinds without a schema. Not checked at all: everything that needs the cluster,
-such as whether a referenced object exists.
+Not checked, and said so in the result: custom kinds without a schema. A kind of Kubernetes' own groups that has none
+does not exist in that version, which is an error. Not checked at all: everything that needs the cluster, such as
+whether a referenced object exists.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class SchemaError:
 
 @dataclass(frozen=True)
 class SchemaResult:
-    """``checked`` objects were validated; ``unchecked`` lists "apiVersion kind" of those that have no schema.
+    """``checked`` objects were validated; ``unchecked`` lists "apiVersion kind" of custom ones that have no schema.
 
     ``unfetched`` says that definitions of custom kinds were looked for where none are yet.
     """
@@ -71,7 +72,7 @@ class SchemaResult:
 
 
 def versions() -> list[str]:
-    """Minor versions of Kubernetes that can be checked against, oldest first, e.g. ``["1.29", ..., "1.36"]``."""
+    """Minor versions of Kubernetes that can be checked against, oldest first, e.g. ``["1.30", ..., "1.36"]``."""
     return sorted(version for version in _folders() if version >= OLDEST_KUBERNETES)
 
 
@@ -100,6 +101,10 @@ def validate(objects: Iterable[Recorded], version: str, definitions: Path | None
             continue
         api_version, kind = recorded.api_version or "", recorded.kind or ""
         validator = schemas.validator(api_version, kind) or custom.validator(api_version, kind)
+        if validator is None and _is_builtin(api_version):
+            checked += 1
+            errors.append(SchemaError(recorded.urn, "apiVersion", _not_served(api_version, kind, version)))
+            continue
         if validator is None:
             key = f"{api_version} {kind}"
             unchecked[key] = unchecked.get(key, 0) + 1
@@ -115,6 +120,16 @@ def validate(objects: Iterable[Recorded], version: str, definitions: Path | None
                 errors.append(SchemaError(recorded.urn, path_text(path), _message(error)))
     unfetched = bool(unchecked) and definitions is not None and not definitions.is_dir()
     return SchemaResult(errors, checked, unchecked, unfetched)
+
+
+def _is_builtin(api_version: str) -> bool:
+    """Whether the group is one of Kubernetes itself: a custom group has a dot."""
+    group = api_version.rpartition("/")[0]
+    return "." not in group or group in _builtin_groups()
+
+
+def _not_served(api_version: str, kind: str, version: str) -> str:
+    return f"kind {kind} of {api_version}: Kubernetes {version} does not serve it"
 
 
 class _Schemas:
@@ -270,6 +285,13 @@ def _condition(schema: Any) -> Any:
 @functools.cache
 def _schemas(version: str) -> _Schemas:
     return _Schemas(_folder(version))
+
+
+@functools.cache
+def _builtin_groups() -> frozenset[str]:
+    # Of the newest version: a group that came later is missing from the schemas of the versions before.
+    newest = json.loads((_folder(versions()[-1]) / "_definitions.json").read_bytes())["$defs"].values()
+    return frozenset(kind["group"] for found in newest for kind in found.get("x-kubernetes-group-version-kind", ()))
 
 
 def _definitions(folder: Path) -> dict[str, Any]:

@@ -426,9 +426,9 @@ class NamespaceSettings(Model):
     retain: Flag = True
 
 
-#: What is used of its API is there from this minor version on: the preview of the full production stack finds no error
-#: with the schemas of this one, and some with those of the one before.
-OLDEST_KUBERNETES = "1.29"
+#: What is used of its API is there from this minor version on: with its schemas no layer of any stack has an error,
+#: while the one before lacks ValidatingAdmissionPolicy, of which native admission is made.
+OLDEST_KUBERNETES = "1.30"
 
 
 def _new_enough(version: str) -> str:
@@ -440,11 +440,11 @@ def _new_enough(version: str) -> str:
 class Cluster(Model):
     """The cluster that a stack goes to."""
 
-    #: Manifests are checked against the schemas of this minor version; 1.29 or newer.
+    #: Manifests are checked against the schemas of this minor version; 1.30 or newer.
     kubernetes_version: Annotated[
         str,
         Strict(),
-        Field(pattern=r"^1\.[0-9]{2}$", json_schema_extra={"not": {"pattern": r"^1\.[01]|^1\.2[0-8]"}}),
+        Field(pattern=r"^1\.[0-9]{2}$", json_schema_extra={"not": {"pattern": r"^1\.[012]"}}),
         AfterValidator(_new_enough),
     ]
     #: Context of the kubeconfig; the current one where it is left out.

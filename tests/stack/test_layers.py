@@ -10,6 +10,7 @@ from cloudmart.preview.policy import PACK, evaluate
 from cloudmart.preview.run import read_policy_config
 from cloudmart.preview.schema import validate
 from cloudmart.settings import load, stacks
+from cloudmart.settings.service import OLDEST_KUBERNETES
 from tests import layers
 from tests.conftest import ROOT
 from tests.layers import Combination
@@ -28,7 +29,8 @@ def check(stack: str, combination: Combination) -> None:
     # Budgets are of the stack as it is; these are not.
     registry = list(load(stack, ROOT).cost_centers)
     assert evaluate(recording.resources, config, cost_centers=registry, budgets={}) == []
-    assert validate(recording.resources, load(stack, ROOT).cluster.kubernetes_version).errors == []
+    for version in (OLDEST_KUBERNETES, load(stack, ROOT).cluster.kubernetes_version):
+        assert validate(recording.resources, version).errors == [], version
     assert [resource.urn for resource in recording.resources if resource.leaks] == []
     urns = [(r.kind, r.namespace, r.object_name) for r in recording.resources if r.is_kubernetes_object]
     assert len(urns) == len(set(urns)), "two resources are one object"

@@ -150,6 +150,22 @@ def test_a_kind_without_a_schema_is_listed_and_not_passed_over() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("api_version", "kind"),
+    [
+        ("extensions/v1beta1", "Deployment"),
+        ("policy/v1beta1", "PodDisruptionBudget"),
+        ("v1", "Deployment"),
+        ("lifecycle.k8s.io/v1alpha1", "EvictionRequest"),
+    ],
+)
+def test_a_kind_of_kubernetes_own_groups_that_the_version_lacks_is_an_error(api_version: str, kind: str) -> None:
+    found = validate([recorded({"apiVersion": api_version, "kind": kind, "metadata": {"name": "x"}})], "1.36")
+    message = f"kind {kind} of {api_version}: Kubernetes 1.36 does not serve it"
+    assert [(error.path, error.message) for error in found.errors] == [("apiVersion", message)]
+    assert found.unchecked == {}
+
+
 def test_what_is_no_kubernetes_object_is_left_alone() -> None:
     release = Recorded(
         urn="u", type="kubernetes:helm.sh/v3:Release", name="r", inputs={"chart": "x"}, parent="", custom=True

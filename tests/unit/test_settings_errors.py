@@ -182,8 +182,8 @@ BROKEN = {
         r"namespace\.name: found 'kube-system', which is the cluster's own; allowed: a namespace for this alone",
     ),
     "a version of Kubernetes that is too old": (
-        ('cluster: {kubernetesVersion: "1.36"}', f'cluster: {{kubernetesVersion: "1.28"}} {MARK}'),
-        r"cluster\.kubernetesVersion: found '1\.28'; allowed: 1\.29 or newer, which has all that is used of it",
+        ('cluster: {kubernetesVersion: "1.36"}', f'cluster: {{kubernetesVersion: "1.29"}} {MARK}'),
+        r"cluster\.kubernetesVersion: found '1\.29'; allowed: 1\.30 or newer, which has all that is used of it",
     ),
     "image that moves": (
         (
