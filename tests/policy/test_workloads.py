@@ -11,6 +11,7 @@ from tests.policy.objects import CONTAINER, POD_KINDS, broken, config_map, pod_s
 SPEC = "spec.template.spec"
 APP = f"{SPEC}.containers.0"
 CONTEXT = f"{APP}.securityContext"
+APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
 LONG_RUNNING = [kind for kind in POD_KINDS if kind not in ("Job", "CronJob")]
 RULES = ["probes", "pod-security", "host-access", "no-literal-secrets"]
 
@@ -79,6 +80,11 @@ def test_the_probes_that_are_required_are_configurable() -> None:
         ("capabilities.add", ["NET_BIND_SERVICE", "SYS_ADMIN"], "capabilities.add has SYS_ADMIN"),
         ("seccompProfile", None, "seccompProfile.type is not RuntimeDefault or Localhost"),
         ("seccompProfile.type", "Unconfined", "seccompProfile.type is not RuntimeDefault or Localhost"),
+        ("procMount", "Unmasked", "procMount is Unmasked"),
+        ("appArmorProfile.type", "Unconfined", "appArmorProfile.type is Unconfined"),
+        ("seLinuxOptions.type", "spc_t", "seLinuxOptions.type is spc_t"),
+        ("seLinuxOptions.user", "root", "seLinuxOptions.user is root"),
+        ("seLinuxOptions.role", "admin_r", "seLinuxOptions.role is admin_r"),
     ],
 )
 @pytest.mark.parametrize("kind", POD_KINDS)
@@ -96,6 +102,56 @@ def test_the_pod_may_set_what_containers_inherit() -> None:
     assert broken("pod-security", bare.with_(f"{SPEC}.securityContext", inherited)) == []
     overridden = bare.with_(f"{SPEC}.securityContext", inherited).with_(f"{CONTEXT}.runAsNonRoot", False)
     assert len(broken("pod-security", overridden)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        ("spec.securityContext.runAsUser", 0, "runAsUser is 0"),
+        ("spec.securityContext.runAsNonRoot", False, "runAsNonRoot is false"),
+        ("spec.securityContext.seccompProfile.type", "Unconfined", "seccompProfile.type is Unconfined"),
+        ("spec.securityContext.appArmorProfile.type", "Unconfined", "appArmorProfile.type is Unconfined"),
+        ("spec.securityContext.seLinuxOptions.type", "spc_t", "seLinuxOptions.type is spc_t"),
+        ("spec.securityContext.sysctls", [{"name": "kernel.msgmax", "value": "1"}], "sysctls has kernel.msgmax"),
+        ("spec.volumes", [{"name": "share", "nfs": {"server": "a", "path": "/"}}], "volume 'share' is of type nfs"),
+        ("metadata.annotations", {f"{APP_ARMOR}app": "unconfined"}, f"annotation {APP_ARMOR}app is unconfined"),
+    ],
+)
+@pytest.mark.parametrize("kind", POD_KINDS)
+def test_what_the_standard_forbids_a_pod_is_found_whatever_its_containers_say(
+    kind: str, path: str, value: Any, problem: str
+) -> None:
+    found = workload(kind).with_(f"{pod_spec(kind).removesuffix('spec')}{path}", value)
+    own = found.with_(f"{pod_spec(kind)}.containers.0.securityContext.runAsUser", 1000)
+    [message] = broken("pod-security", own)
+    assert f"cloudmart/user-service: {problem}." in message
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("spec.securityContext.sysctls", [{"name": "net.ipv4.tcp_syncookies", "value": "1"}]),
+        ("spec.securityContext.seLinuxOptions", {"type": "container_t", "level": "s0:c1,c2"}),
+        ("spec.volumes", [{"name": "own", "emptyDir": {}}, {"name": "data", "persistentVolumeClaim": {}}]),
+        ("metadata.annotations", {f"{APP_ARMOR}app": "localhost/mine"}),
+        ("spec.containers.0.securityContext.procMount", "Default"),
+        ("spec.containers.0.securityContext.appArmorProfile", {"type": "RuntimeDefault"}),
+    ],
+)
+def test_what_the_restricted_standard_allows_passes(path: str, value: Any) -> None:
+    assert broken("pod-security", workload().with_(f"spec.template.{path}", value)) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["securityContext", "securityContext.sysctls.0.name", "securityContext.seLinuxOptions.type", "volumes.0.nfs"],
+)
+def test_what_preview_cannot_know_of_a_pod_is_no_violation(path: str) -> None:
+    pod = workload().with_(f"{SPEC}.securityContext", {"sysctls": [{"name": "x"}]})
+    pod = pod.with_(f"{SPEC}.volumes", [{"name": "data"}]) if path.startswith("volumes") else pod
+    if "sysctls" not in path:
+        pod = pod.with_(f"{SPEC}.securityContext", {})
+    assert broken("pod-security", pod.unknown(f"{SPEC}.{path}")) == []
 
 
 def test_init_containers_are_held_to_the_standard() -> None:
@@ -130,6 +186,22 @@ def test_capabilities_and_profiles_are_configurable() -> None:
         ("containers.0.securityContext.privileged", True, "container 'app': privileged is true"),
         ("containers.0.ports", [{"containerPort": 80, "hostPort": 80}], "container 'app': a port has a hostPort"),
         ("initContainers", [{"name": "init", "securityContext": {"privileged": True}}], "init container 'init'"),
+        ("securityContext.windowsOptions", {"hostProcess": True}, "windowsOptions.hostProcess is true"),
+        (
+            "containers.0.securityContext.windowsOptions",
+            {"hostProcess": True},
+            "container 'app': windowsOptions.hostProcess is true",
+        ),
+        (
+            "containers.0.livenessProbe.httpGet.host",
+            "169.254.169.254",
+            "container 'app': livenessProbe.httpGet.host is set",
+        ),
+        (
+            "containers.0.lifecycle",
+            {"preStop": {"tcpSocket": {"host": "10.0.0.1", "port": 80}}},
+            "container 'app': lifecycle.preStop.tcpSocket.host is set",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", POD_KINDS)
@@ -144,6 +216,7 @@ def test_each_way_to_the_host_is_found(kind: str, path: str, value: Any, problem
         ("hostNetwork", False),
         ("volumes", [{"name": "data", "emptyDir": {}}]),
         ("containers.0.ports", [{"containerPort": 80, "hostPort": 0}]),
+        ("containers.0.livenessProbe.httpGet.host", ""),
     ],
 )
 def test_what_does_not_reach_the_host_passes(path: str, value: Any) -> None:
