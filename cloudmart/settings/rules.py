@@ -117,7 +117,7 @@ _ALL = (
         topic="resources",
         severity="high",
         why="Without requests the scheduler, the autoscaler and the cost estimate have nothing to go by.",
-        mend="set resources.requests.cpu and resources.requests.memory.",
+        mend="set resources.requests.cpu and resources.requests.memory, above zero.",
         url=_RESOURCES,
         kinds=WORKLOADS,
     ),

@@ -75,7 +75,8 @@ CHECKS: Mapping[str, Check] = {
         findings="""
             variables.containers.map(c, {
                 'at': c.at,
-                'missing': dyn(['cpu', 'memory'].filter(r, !c.body[?'resources'][?'requests'][?r].hasValue()))})
+                'missing': dyn(['cpu', 'memory'].filter(r,
+                  sign(quantity(c.body[?'resources'][?'requests'][?r].orValue('0'))) < 1))})
               .filter(c, size(c.missing) > 0)
               .map(c, c.at + ': no ' + c.missing.join(' and ') + ' request')"""
     ),

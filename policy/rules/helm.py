@@ -10,6 +10,7 @@ from pulumi_policy import Severity
 
 from ._kubernetes import UNKNOWN, Object, get
 from ._rule import About, Config, Finding, resource_rule
+from .resources import unrequested
 
 _EXACT = re.compile(r"v?\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
 _PACKAGED = re.compile(r"-v?\d+\.\d+\.\d+[^/]*\.tgz$|\.tgz$")
@@ -143,7 +144,7 @@ def _requests(found: Object, config: Config) -> Iterator[Finding]:
         if not all(switched):
             continue
         path = component["resources"]
-        missing = [name for name in ("cpu", "memory") if get(values, *path.split("."), "requests", name) is None]
+        missing = [name for name in ("cpu", "memory") if unrequested(get(values, *path.split("."), "requests", name))]
         if missing:
             yield Finding(
                 f"no {' and '.join(missing)} request at values.{path}.requests",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
@@ -12,10 +13,20 @@ from cloudmart.settings.quantities import Bytes, Cpu
 from ._kubernetes import UNKNOWN, Object, get, number
 from ._rule import Config, Finding, object_rule
 
+#: Zero in the grammar of quantities: it reserves nothing, makes no ratio, and is free in the estimate.
+_ZERO = re.compile(r"[+-]?(0+\.?0*|\.0+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?")
+
+
+def unrequested(request: Any) -> bool:
+    """Whether a request is missing, or of zero."""
+    return request is None or (request is not UNKNOWN and _ZERO.fullmatch(number(request)) is not None)
+
 
 def _requests(found: Object, _config: Config) -> Iterator[Finding]:
     for container in found.containers:
-        missing = [name for name in ("cpu", "memory") if get(container.body, "resources", "requests", name) is None]
+        missing = [
+            name for name in ("cpu", "memory") if unrequested(get(container.body, "resources", "requests", name))
+        ]
         if missing:
             yield Finding(f"no {' and '.join(missing)} request", container.where)
 
@@ -43,7 +54,7 @@ def _ratio(found: Object, config: Config) -> Iterator[Finding]:
             asked, most = map(number, written)
             request, limit = _amount(resource, asked), _amount(resource, most)
             if request is None or limit is None or request == 0:
-                continue
+                continue  # `cpu-memory-requests` reports a request of zero
             ratio = limit / request
             if ratio < 1:
                 yield Finding(f"{resource} limit {most} is below the request {asked}", container.where)

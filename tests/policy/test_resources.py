@@ -22,6 +22,20 @@ def test_a_container_without_a_request_is_found_in_every_kind_of_workload(kind: 
     assert "no cpu and memory request" in message
 
 
+@pytest.mark.parametrize("zero", ["0", 0, 0.0, "0m", "0Mi", "0e3"])
+@pytest.mark.parametrize("resource", ["cpu", "memory"])
+def test_a_request_of_zero_is_none(resource: str, zero: object) -> None:
+    found = workload().with_(f"spec.template.spec.containers.0.resources.requests.{resource}", zero)
+    [message] = broken("cpu-memory-requests", found)
+    assert f"container 'app': no {resource} request" in message
+
+
+@pytest.mark.parametrize("written", ["1m", "lots", "", True])
+def test_what_is_no_quantity_is_left_to_the_schema_check(written: object) -> None:
+    found = workload().with_("spec.template.spec.containers.0.resources.requests.cpu", written)
+    assert broken("cpu-memory-requests", found) == []
+
+
 @pytest.mark.parametrize("rule", ["cpu-memory-requests", "memory-limits"])
 def test_an_init_container_needs_them_as_well(rule: str) -> None:
     [message] = broken(rule, workload().with_("spec.template.spec.initContainers", [{"name": "migrate"}]))

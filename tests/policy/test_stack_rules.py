@@ -263,6 +263,8 @@ def test_known_components_of_a_release_request_cpu_and_memory(chart: str) -> Non
     [message] = broken("helm-requests", release(chart).without("values.cloudCost"))
     assert "no cpu and memory request at values.cloudCost.resources.requests" in message
     assert "or cloudCost.enabled to false" in message
+    [message] = broken("helm-requests", release(chart).with_("values.cloudCost.resources.requests.cpu", 0))
+    assert "no cpu request" in message
     assert broken("helm-requests", release(chart).with_("values.cloudCost", {"enabled": False})) == []
 
 

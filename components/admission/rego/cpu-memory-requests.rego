@@ -9,6 +9,11 @@ violation contains {"msg": judged.message(finding)} if {
 
 findings contains sprintf("%s: no %s request", [container.at, concat(" and ", missing)]) if {
 	some container in judged.containers
-	missing := [name | some name in ["cpu", "memory"]; not container.body.resources.requests[name]]
+	missing := [name | some name in ["cpu", "memory"]; not requested(container, name)]
 	count(missing) > 0
+}
+
+requested(container, name) if {
+	request := container.body.resources.requests[name]
+	not judged.amount(request) == 0
 }

@@ -75,3 +75,9 @@ repository(path) := sprintf("docker.io/library/%s", [path]) if {
 } else := path if {
 	regex.match(`[.:]|^localhost$`, split(path, "/")[0])
 } else := sprintf("docker.io/%s", [path])
+
+# A quantity of Kubernetes as a number.
+amount(quantity) := to_number(text) if {
+	text := sprintf("%v", [quantity])
+	regex.match(`^[0-9.]+([eE][+-]?[0-9]+)?$`, text)
+} else := units.parse(quantity)

@@ -15,14 +15,9 @@ findings contains sprintf(
 	some name, most in {"cpu": input.parameters.maxCpuRatio, "memory": input.parameters.maxMemoryRatio}
 	limit := container.body.resources.limits[name]
 	request := container.body.resources.requests[name]
-	amount(request) > 0
-	ratio := amount(limit) / amount(request)
+	judged.amount(request) > 0
+	ratio := judged.amount(limit) / judged.amount(request)
 
 	# As in CEL, which has only binary fractions.
 	ratio > most * 1.000000001
 }
-
-amount(quantity) := to_number(text) if {
-	text := sprintf("%v", [quantity])
-	regex.match(`^[0-9.]+([eE][+-]?[0-9]+)?$`, text)
-} else := units.parse(quantity)
