@@ -88,8 +88,9 @@ _IMAGES = "https://kubernetes.io/docs/concepts/containers/images/"
 # Names end in one of these words: DB_PASSWORD and PGPASSWORD do, DB_PASSWORD_FILE and MONKEY do not.
 _SECRET_NAMES = (
     r"(PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIALS?)$",
-    r"(^|[_.-])(KEY|PWD|PW|PIN)$",
+    r"(^|[_.-])(KEY|PASS|PWD|PW|PIN)$",
     r"(API|ACCESS|SECRET|PRIVATE|SIGNING|ENCRYPTION|MASTER)[_.-]?KEY$",
+    r"CONNECTION[_.-]?STRING$",
 )
 #: What secrets look like. Here and below: what Python's and Google's RE2 regular expressions both can read.
 SECRET_SHAPES: Mapping[str, str] = {
@@ -104,6 +105,8 @@ SECRET_SHAPES: Mapping[str, str] = {
     "a JSON web token": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.",
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
     "a URL with a password": r"\b[a-z][a-z0-9+.-]*://[^\s/:@$]*:[^\s/:@$]+@",
+    # Not a path, another variable or a template's placeholder.
+    "a connection string with a password": r"""(?i:(^|[\s;,?&])(password|pwd)\s*=\s*["']?[^\s;"'$/{<%(])""",
 }
 #: A whole value that is no secret: `$(NAME)` is another variable, and these words switch something on or off.
 HARMLESS = r"\s*|\$\([A-Za-z_][A-Za-z0-9_.-]*\)|(?i:true|false|yes|no|on|off)"

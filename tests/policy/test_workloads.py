@@ -239,6 +239,7 @@ TOKENS = {
     "a JSON web token": "eyJ" + "a" * 12 + ".eyJ" + "b" * 12 + ".c",
     "a private key": "-----BEGIN " + "RSA PRIVATE KEY-----",
     "a URL with a password": "postgres://app:" + "hunter2@db/shop",
+    "a connection string with a password": "Server=db;User Id=sa;Password=" + "hunter2;",
 }
 
 
@@ -248,7 +249,21 @@ def _with_env(name: str, **rest: Any) -> Any:
 
 @pytest.mark.parametrize(
     "name",
-    ["DB_PASSWORD", "PGPASSWORD", "dbPassword", "API_TOKEN", "CLIENT_SECRET", "API_KEY", "apikey", "STRIPE_KEY", "KEY"],
+    [
+        "DB_PASSWORD",
+        "PGPASSWORD",
+        "dbPassword",
+        "API_TOKEN",
+        "CLIENT_SECRET",
+        "API_KEY",
+        "apikey",
+        "STRIPE_KEY",
+        "KEY",
+        "DB_PASS",
+        "smtp-pass",
+        "CONNECTION_STRING",
+        "ConnectionString",
+    ],
 )
 def test_a_literal_under_the_name_of_a_secret_is_found_and_not_shown(name: str) -> None:
     [message] = broken("no-literal-secrets", _with_env(name, value=HIDDEN))
@@ -257,7 +272,20 @@ def test_a_literal_under_the_name_of_a_secret_is_found_and_not_shown(name: str) 
 
 
 @pytest.mark.parametrize(
-    "name", ["DB_PASSWORD_FILE", "MONKEY", "TOKEN_TTL", "KEYSPACE", "SECRET_NAME", "CACHE_KEY_PREFIX", "SERVICE_NAME"]
+    "name",
+    [
+        "DB_PASSWORD_FILE",
+        "MONKEY",
+        "TOKEN_TTL",
+        "KEYSPACE",
+        "SECRET_NAME",
+        "CACHE_KEY_PREFIX",
+        "SERVICE_NAME",
+        "BYPASS",
+        "COMPASS",
+        "PASS_THROUGH",
+        "CONNECTION_STRINGS",
+    ],
 )
 def test_a_name_that_only_mentions_a_secret_passes(name: str) -> None:
     assert broken("no-literal-secrets", _with_env(name, value="plain")) == []
@@ -279,6 +307,40 @@ def test_the_shape_of_a_token_is_found_under_any_name_and_not_shown(what: str) -
     [message] = broken("no-literal-secrets", _with_env("SETTING", value=f"x {TOKENS[what]}"))
     assert f"the value of 'SETTING' looks like {what}" in message
     assert TOKENS[what] not in message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "host=db user=app password=" + "hunter2",
+        "server=db; pwd = " + "hunter2",
+        "jdbc:postgresql://db/shop?user=app&password=" + "hunter2",
+        "redis-service:6379,password=" + "hunter2,ssl=true",
+        'Module required username="app" password="' + 'hunter2";',
+    ],
+)
+def test_a_password_is_found_in_every_form_of_connection_string(value: str) -> None:
+    [message] = broken("no-literal-secrets", _with_env("SETTING", value=value))
+    assert "the value of 'SETTING' looks like a connection string with a password" in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Server=db;User Id=sa;Integrated Security=true",
+        "Server=db;Password=$(DB_PASSWORD);",
+        'PASSWORD="$(cat /run/secrets/db)"',
+        "password=/run/secrets/db",
+        "password={{ .password }}",
+        "password=<yours>",
+        "password=",
+        "password_file=db nopassword=1",
+        "pwd=/srv",
+    ],
+)
+def test_what_only_names_a_password_or_says_where_it_is_passes(value: str) -> None:
+    assert broken("no-literal-secrets", _with_env("SETTING", value=value)) == []
 
 
 @pytest.mark.parametrize("value", ["http://kafka-service:9092", "postgres://app:$(DB_PASSWORD)@db/shop", "a@b:c"])
