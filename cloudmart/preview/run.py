@@ -21,6 +21,7 @@ from cloudmart.preview.recorder import HOME, Recording, path_text, record, uncol
 from cloudmart.preview.schema import SchemaError, SchemaResult
 from cloudmart.settings import Loaded, Settings, load, load_with_origins
 from cloudmart.settings.load import policy_config as policy_file
+from cloudmart.settings.rules import unregistered
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def preview(
         loaded = load_with_origins(stack, where, recording.config)
         settings, before = loaded.settings, None
         _check_version(loaded)
+        _check_centers(config, settings, str(policy_config or policy_file(stack)))
         book = book or prices.of_stack(settings.prices, where)
         compare = None
         if against is not None:
@@ -114,6 +116,12 @@ def _check_version(loaded: Loaded) -> None:
         raise UserError(
             f"{origin}: cluster.kubernetesVersion: found {version!r}, which has no schema; allowed: {', '.join(known)}"
         )
+
+
+def _check_centers(config: dict[str, object], settings: Settings, source: str) -> None:
+    problems = list(unregistered(config, settings.cost_centers, source))
+    if problems:
+        raise UserError("\n".join(problems))
 
 
 def examine(

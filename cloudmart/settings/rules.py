@@ -263,6 +263,14 @@ _ALL = (
         },
     ),
 )
+_TYPES = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "object": "an object",
+    "string": "text",
+}
 #: The rules, by name.
 RULES: Mapping[str, Rule] = MappingProxyType({rule.name: rule for rule in _ALL})
 
@@ -287,6 +295,7 @@ def rulings(config: Mapping[str, Any], cost_centers: Collection[str], source: st
     for rule in _ALL:
         entry = config.get(rule.name)
         problems += entry_problems(rule.name, entry, {**rule.schema, **EXEMPT}, source) if entry is not None else ()
+    problems = problems or list(unregistered(config, cost_centers, source))
     if problems:
         raise UserError("\n".join(problems))
     everywhere = _level(config.get("all"))
@@ -337,4 +346,39 @@ def entry_problems(name: str, value: Any, schema: Mapping[str, Any], source: str
             continue
         for error in jsonschema_rs.validator_for(schema[key], validate_formats=True).iter_errors(entry):
             path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-            yield f"{source}: {name}.{key}{path}: {error.message}"
+            yield f"{source}: {name}.{key}{path}: {_misfit(error, schema[key])}"
+
+
+def _misfit(error: jsonschema_rs.ValidationError, schema: Any) -> str:
+    *_, keyword = error.schema_path
+    wanted = schema
+    for step in error.schema_path:
+        wanted = wanted[step]
+    match keyword:
+        case "type":
+            allowed = _TYPES[wanted]
+        case "enum":
+            allowed = ", ".join(wanted)
+        case "minimum":
+            allowed = f"{wanted} or more"
+        case "format":
+            allowed = "a regular expression"  # the one format that there is
+        case _:
+            return error.message
+    return f"found {json.dumps(error.instance)[:80]}; allowed: {allowed}"
+
+
+def unregistered(config: Mapping[str, Any], cost_centers: Collection[str], source: str) -> Iterator[str]:
+    """Cost centers that remediation would write although no registry has them: one line each.
+
+    `config` is a whole configuration without other problems, `cost_centers` the registry where it names no other.
+    """
+    entry = config.get("cost-labels")
+    if not isinstance(entry, Mapping):
+        return
+    known = sorted(entry.get("costCenters", cost_centers))
+    for namespace, labels in entry.get("namespaces", {}).items():
+        code = labels.get(COST_CENTER)
+        if code is not None and code not in known:
+            place = f"cost-labels.namespaces.{namespace}.{COST_CENTER}"
+            yield f"{source}: {place}: found '{code}'{meant(code, known)}; allowed: {', '.join(known) or 'none'}"

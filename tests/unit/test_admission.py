@@ -107,7 +107,14 @@ def test_a_layer_that_is_off_does_not_read_the_packs_configuration(project: Proj
         ('{"all": "strict"}', "policy/config/dev.json: all: found 'strict'; allowed: advisory"),
         ('{"probes": 5}', "policy/config/dev.json: probes: found 5; allowed: a level or an object"),
         ('{"probes": {"need": []}}', "policy/config/dev.json: probes.need: no such key"),
-        ('{"limit-request-ratio": {"maxCpuRatio": "5"}}', 'limit-request-ratio.maxCpuRatio: "5" is not of type'),
+        (
+            '{"limit-request-ratio": {"maxCpuRatio": "5"}}',
+            'limit-request-ratio.maxCpuRatio: found "5"; allowed: a number',
+        ),
+        (
+            '{"cost-labels": {"namespaces": {"shop": {"cost-center": "CC-2003"}}}}',
+            "policy/config/dev.json: cost-labels.namespaces.shop.cost-center: found 'CC-2003' (did you mean ",
+        ),
         (
             '{"no-literal-secrets": {"names": ["KEY", "(?<!MON)KEY"]}}',
             "no-literal-secrets.names[1]: found '(?<!MON)KEY'; allowed: what RE2 can read",

@@ -283,3 +283,18 @@ def test_a_version_that_nothing_can_be_checked_against_is_an_error_with_its_line
     catalog.write_text(catalog.read_text().replace('kubernetesVersion: "1.36"', 'kubernetesVersion: "1.99"'))
     with pytest.raises(UserError, match=r"^catalog\.yaml:\d+: cluster\.kubernetesVersion: found '1\.99', which has no"):
         preview("dev", project.root)
+
+
+@pytest.mark.parametrize(
+    ("entry", "allowed"),
+    [({}, "CC-2001, CC-2002"), ({"costCenters": ["CC-1"]}, "CC-1")],
+)
+def test_a_cost_center_that_remediation_would_write_and_no_registry_has_is_an_error(
+    project: Project, entry: dict[str, object], allowed: str
+) -> None:
+    written = {"cost-labels": {**entry, "namespaces": {"cloudmart": {"team": "x", "cost-center": "XX-9999"}}}}
+    (project.root / "policy" / "config" / "dev.json").write_text(json.dumps(written))
+    with pytest.raises(UserError) as caught:
+        preview("dev", project.root)
+    place = "policy/config/dev.json: cost-labels.namespaces.cloudmart.cost-center"
+    assert str(caught.value) == f"{place}: found 'XX-9999'; allowed: {allowed}"
