@@ -154,6 +154,8 @@ class _Schemas:
         file = self._folder / ("-".join(parts) + ".json")
         if not re.fullmatch(r"[A-Za-z0-9]+", kind) or not re.fullmatch(r"[a-z0-9.-]*", group) or not file.is_file():
             return None
+        if kind.endswith("List"):
+            return None  # what the server answers with; nobody can create one
         schema = json.loads(file.read_bytes())
         declared = {"group": group, "kind": kind, "version": version}
         if declared not in schema.get("x-kubernetes-group-version-kind", []):

@@ -79,15 +79,24 @@ def _exempt(found: Object, config: Config) -> bool:
 
 
 class KindPolicy(ResourceValidationPolicy):
-    """A rule about single resources of `kinds`; for the engine, as any other that looks for itself."""
+    """A rule about single resources of `kinds`; for the engine, as any other that looks for itself.
 
-    def __init__(self, kinds: frozenset[str], **given: Any) -> None:
+    With `patches` it is also asked about their patches.
+    """
+
+    def __init__(self, kinds: frozenset[str], patches: bool = False, **given: Any) -> None:
         super().__init__(**given)
         self._kinds = kinds
+        self._patches = patches
 
     def is_about(self, resource_type: str) -> bool:
         """Whether it has anything to say of a type such as ``kubernetes:apps/v1:Deployment``."""
-        return kind_of(resource_type) in self._kinds
+        return _kind(resource_type, self._patches) in self._kinds
+
+
+def _kind(resource_type: str, patches: bool) -> str | None:
+    """The kind of a resource, for `patches` also of ``kubernetes:apps/v1:DeploymentPatch``."""
+    return kind_of(resource_type.removesuffix("Patch") if patches else resource_type)
 
 
 def resource_rule(
@@ -96,16 +105,18 @@ def resource_rule(
     check: Callable[[Object, Config], Iterable[Finding]],
     schema: Schema | None = None,
     remediate: Callable[[Object, Any, Config], bool] | None = None,
+    patches: bool = False,
 ) -> ResourceValidationPolicy:
     """A rule about one resource of `kinds`.
 
     `remediate` changes the properties in place and says whether it did: the engine's proxies keep secrets secret only
-    when they are written through.
+    when they are written through. `patches` says that it is asked about patches too, which is for a check that looks at
+    nothing but what is set.
     """
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        kind = kind_of(args.resource_type)
-        if kind not in kinds:
+        kind = _kind(args.resource_type, patches)
+        if kind is None or kind not in kinds:
             return
         config = args.get_config()
         found = read(kind, args.urn, args.name, args.props)
@@ -123,7 +134,8 @@ def resource_rule(
         found = Object.of(kind, args.urn, args.name, args.props)
         return args.props if not _exempt(found, config) and remediate(found, args.props, config) else None
 
-    return KindPolicy(kinds, validate=validate, remediate=mended if remediate else None, **about.policy(schema))
+    remediating = mended if remediate else None
+    return KindPolicy(kinds, patches, validate=validate, remediate=remediating, **about.policy(schema))
 
 
 def options_rule(
@@ -153,6 +165,7 @@ def object_rule(
     *,
     schema: Schema | None = None,
     remediate: Callable[[Object, Any, Config], bool] | None = None,
+    patches: bool = False,
 ) -> ResourceValidationPolicy:
     """A rule that admission enforces too: all but the check stands in the table that both read.
 
@@ -169,7 +182,7 @@ def object_rule(
         url=rule.url,
         level=EnforcementLevel(rule.level.value),
     )
-    return resource_rule(about, rule.kinds, check, {**rule.schema, **(schema or {})}, remediate)
+    return resource_rule(about, rule.kinds, check, {**rule.schema, **(schema or {})}, remediate, patches)
 
 
 def stack_rule(

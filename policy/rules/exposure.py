@@ -21,4 +21,4 @@ def _exposed(found: Object, config: Config) -> Iterator[Finding]:
         yield Finding(" and ".join(how))
 
 
-POLICIES = [object_rule("service-exposure", _exposed)]
+POLICIES = [object_rule("service-exposure", _exposed, patches=True)]

@@ -65,5 +65,5 @@ def _registry(found: Object, config: Config) -> Iterator[Finding]:
 
 POLICIES = [
     object_rule("image-pinned", _pinned),
-    object_rule("image-registries", _registry),
+    object_rule("image-registries", _registry, patches=True),
 ]

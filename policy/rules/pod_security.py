@@ -193,5 +193,6 @@ POLICIES = [
         ),
         WORKLOADS,
         _host,
+        patches=True,
     ),
 ]

@@ -69,5 +69,5 @@ def _ratio(found: Object, config: Config) -> Iterator[Finding]:
 POLICIES = [
     object_rule("cpu-memory-requests", _requests),
     object_rule("memory-limits", _memory_limits),
-    object_rule("limit-request-ratio", _ratio),
+    object_rule("limit-request-ratio", _ratio, patches=True),
 ]

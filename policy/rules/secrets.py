@@ -55,4 +55,4 @@ def _secrets(found: Object, config: Config) -> Iterator[Finding]:
             yield Finding(problem, "data")
 
 
-POLICIES = [object_rule("no-literal-secrets", _secrets)]
+POLICIES = [object_rule("no-literal-secrets", _secrets, patches=True)]

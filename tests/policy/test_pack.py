@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pulumi_policy import EnforcementLevel, StackValidationPolicy, proxy
 from cloudmart.errors import UserError
 from cloudmart.preview.policy import PACK, evaluate, policies, read_config
 from cloudmart.settings import load
-from tests.policy.objects import Resource, broken, good_stack, namespace, release, workload
+from tests.policy.objects import Resource, broken, good_stack, namespace, release, resource, workload
 
 NAMES = [policy.name for policy in policies()]
 ROOT = PACK.parent
@@ -363,3 +364,26 @@ def test_the_page_has_a_row_for_every_rule_as_its_metadata_says() -> None:
     page = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
     found = [line for line in page.splitlines() if line.startswith("| `")]
     assert found == rows, "docs/policies.md should have these rows:\n" + "\n".join(rows)
+
+
+PRIVILEGED = {"securityContext": {"privileged": True}}
+LITERAL = {"name": "DB_PASSWORD", "value": "not-really-one"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "path", "value"),
+    [
+        ("Deployment", "host-access", "spec.template.spec.containers", [{"name": "app", **PRIVILEGED}]),
+        ("Deployment", "no-literal-secrets", "spec.template.spec.containers", [{"name": "app", "env": [LITERAL]}]),
+        ("Deployment", "image-registries", "spec.template.spec.containers", [{"name": "app", "image": "x.io/a:1"}]),
+        ("ConfigMap", "no-literal-secrets", "data", {"DB_PASSWORD": "not-really-one"}),
+        ("Service", "service-exposure", "spec.type", "LoadBalancer"),
+    ],
+)
+def test_what_a_patch_sets_is_judged_and_nothing_that_it_leaves_out(
+    kind: str, rule: str, path: str, value: object
+) -> None:
+    found = resource(kind, "user-service", {}).with_(path, value)
+    patch = replace(found, type=f"{found.type}Patch")
+    violations = evaluate([patch], {"all": "mandatory"})
+    assert [violation.rule for violation in violations] == [rule]

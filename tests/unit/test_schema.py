@@ -156,6 +156,8 @@ def test_a_kind_without_a_schema_is_listed_and_not_passed_over() -> None:
         ("extensions/v1beta1", "Deployment"),
         ("policy/v1beta1", "PodDisruptionBudget"),
         ("v1", "Deployment"),
+        # Pulumi has a resource for it, which its provider refuses.
+        ("apps/v1", "DeploymentList"),
         ("lifecycle.k8s.io/v1alpha1", "EvictionRequest"),
     ],
 )
