@@ -26,7 +26,7 @@ Change = tuple[tuple[str, ...], str | int]
 """A key path without Pulumi's prefix, such as ``("services", "user-service", "autoscaling", "cpu")``, and its value."""
 
 #: Text that YAML, of one version or another, would read as something else.
-_NOT_PLAIN = re.compile(r"[0-9.+-]*|[0-9]+e[0-9]+|y|n|yes|no|on|off|true|false|null|~", re.IGNORECASE)
+NOT_PLAIN = re.compile(r"[0-9_:.e+-]*|0[box][0-9a-f_]+|y|n|yes|no|on|off|true|false|null|~", re.IGNORECASE)
 
 
 def edited(stack: str, root: Path, changes: Iterable[Change]) -> str:
@@ -93,7 +93,7 @@ def _set(tree: CommentedMap, path: tuple[str, ...], value: str | int, name: str)
     key = path[-1]
     if key in node and node[key] == value and isinstance(node[key], str) == isinstance(value, str):
         return False
-    node[key] = DoubleQuotedScalarString(value) if isinstance(value, str) and _NOT_PLAIN.fullmatch(value) else value
+    node[key] = DoubleQuotedScalarString(value) if isinstance(value, str) and NOT_PLAIN.fullmatch(value) else value
     return True
 
 
@@ -209,4 +209,4 @@ def _written(value: Any, depth: int = 0) -> Any:
         sequence = CommentedSeq(_written(item, depth + 1) for item in value)
         sequence.fa.set_flow_style()
         return sequence
-    return DoubleQuotedScalarString(value) if isinstance(value, str) and _NOT_PLAIN.fullmatch(value) else value
+    return DoubleQuotedScalarString(value) if isinstance(value, str) and NOT_PLAIN.fullmatch(value) else value

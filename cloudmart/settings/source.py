@@ -29,8 +29,31 @@ _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_:./-]{1,253}")
 #: Booleans in YAML 1.1, text to this parser: whoever else reads the file may disagree.
 _Y_AND_N = {"y", "Y", "n", "N"}
-_CONSTRUCTOR = yaml.constructor.SafeConstructor()
-_SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null")}
+_TAG = "tag:yaml.org,2002:"
+# Nothing but a key can tell to merge (`<<`) or be a default (`=`).
+_TEXTS = frozenset(f"{_TAG}{name}" for name in ("str", "merge", "value"))
+#: As YAML 1.2's core schema reads words and decimal numbers. This parser is of YAML 1.1, Pulumi's has some of both:
+#: what they do not agree on is an error, or the preview would not show what the engine makes.
+_WORDS: Mapping[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(
+    r"[-+]?((\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))|\.(nan|NaN|NAN)"
+)
+#: Text to this parser, numbers to others.
+_NUMBER_ELSEWHERE = re.compile(rf"[-+]?0([0-9_]+|[bB][01]+|[oO][0-7]+|[xX][0-9a-fA-F]+)|{_FLOAT.pattern}")
+#: What is found and what is allowed, by what YAML 1.1 takes a plain value for.
+_DISPUTED = {
+    f"{_TAG}bool": ("a word that some readers of YAML take for a boolean", "true, false, or text in quotes"),
+    f"{_TAG}timestamp": ("a date, which some readers of YAML take for a time", "text in quotes"),
+}
+_NUMBER = (
+    "a number that readers of YAML take for different ones",
+    "decimal digits without a leading 0, _ or :, or text in quotes",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +183,7 @@ def parse_json(content: bytes, name: str) -> Any:
 
 
 class _FoundError(ValueError):
-    """JSON, but not such as is wanted."""
+    """JSON or YAML, but not such as is wanted."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -193,6 +216,8 @@ def _check_events(text: str, name: str) -> None:
         line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise UserError(f"{name}:{line}: found an anchor or alias; allowed: plain values, written out")
+        if getattr(event, "tag", None):
+            raise UserError(f"{name}:{line}: found a tag (!); allowed: plain values, and text in quotes")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _MAX_DEPTH:
@@ -205,7 +230,7 @@ def _key_problem(node: yaml.Node, before: Container[str]) -> str | None:
     """What is wrong with a key that comes after others."""
     if not isinstance(node, yaml.ScalarNode):
         return "found a list or a mapping as a key; allowed: text"
-    if node.tag != "tag:yaml.org,2002:str" or (not node.style and node.value in _Y_AND_N):
+    if node.tag != f"{_TAG}str" or not _is_text(node) or (not node.style and node.value in _Y_AND_N):
         return f"found a key that YAML does not read as text ({shown(node.value)}); allowed: in quotes"
     if node.value in before:
         return f"found the key {shown(node.value)} twice; allowed: once"
@@ -226,18 +251,35 @@ def _plain(node: yaml.Node, path: Path_, name: str, lines: dict[Path_, int]) -> 
             lines[(*path, key_node.value)] = key_line
             result[key_node.value] = _plain(value_node, (*path, key_node.value), name, lines)
         return result
-    # Only numbers, booleans and null are read as such. What YAML 1.1 would make a date stays the text that was written.
-    if node.tag in _SCALARS:
+    assert isinstance(node, yaml.ScalarNode)  # noqa: S101 - the only other kind
+    try:
+        return _scalar(node)
+    except _FoundError as error:
+        raise UserError(f"{name}:{line}: {dotted(path)}: {error}") from None
+
+
+def _is_text(node: yaml.ScalarNode) -> bool:
+    return bool(node.style) or (node.tag in _TEXTS and not _NUMBER_ELSEWHERE.fullmatch(node.value))
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    text = node.value
+    if _is_text(node):
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    # Without the value: it may stand under a key for secrets.
+    if _WHOLE.fullmatch(text):
         try:
-            return _CONSTRUCTOR.yaml_constructors[node.tag](_CONSTRUCTOR, node)
-        except (ValueError, KeyError, IndexError):
-            # Without the value: it may stand under a key for secrets.
-            kind = node.tag.rsplit(":", 1)[1]
-            raise UserError(
-                f"{name}:{line}: {dotted(path)}: found something that cannot be read as {kind}; allowed: "
-                f"a value of that type, or text in quotes"
+            return int(text)
+        except ValueError:  # Python reads no longer ones
+            raise _FoundError(
+                "found a whole number of more than 4,300 digits; allowed: shorter ones, or text in quotes"
             ) from None
-    return node.value
+    if _FLOAT.fullmatch(text):
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    found, allowed = _DISPUTED.get(node.tag, _NUMBER)
+    raise _FoundError(f"found {found}; allowed: {allowed}")
 
 
 def shown(value: object) -> str:

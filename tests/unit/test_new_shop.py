@@ -99,9 +99,9 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
 
 def test_names_that_yaml_would_read_as_something_else_stay_names(tmp_path: Path) -> None:
     out = tmp_path / "no"
-    called("no", "--out", str(out), "--team", "on", "--cost-center", "1e3", "--service", "y", "--description", "'#'")
+    called("no", "--out", str(out), "--team", "08", "--cost-center", "1e3", "--service", "y", "--description", "'#'")
     settings = load("dev", out)
-    assert (settings.project, settings.namespace.team, list(settings.cost_centers)) == ("no", "on", ["1e3"])
+    assert (settings.project, settings.namespace.team, list(settings.cost_centers)) == ("no", "08", ["1e3"])
     assert yaml.safe_load((out / "Pulumi.yaml").read_text())["name"] == "no"
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
 
 from cloudmart.cli import main
+from cloudmart.settings.source import parse
 from tests.unit.settings_files import CATALOG, MARK, changed, loaded, marked_line, problems, write
 
 WEB = "    replicas: 2\n"
@@ -40,7 +42,7 @@ BROKEN = {
         r"services\.web\.replicas: found '2'; allowed: a valid integer",
     ),
     "boolean for a number": (
-        ("    replicas: 2", f"    replicas: yes {MARK}"),
+        ("    replicas: 2", f"    replicas: true {MARK}"),
         r"services\.web\.replicas: found true; allowed: a valid integer",
     ),
     "number for text": (
@@ -248,17 +250,21 @@ BROKEN = {
         ("needs: [mail]", f"needs: *nothing {MARK}"),
         r"found an anchor or alias; allowed: plain values, written out",
     ),
-    "number that cannot be read": (
+    "tag": (
         ("    replicas: 2", f"    replicas: !!int two {MARK}"),
-        r"services\.web\.replicas: found something that cannot be read as int; allowed: .*",
+        r"found a tag \(!\); allowed: plain values, and text in quotes",
     ),
-    "boolean that cannot be read": (
-        ("    replicas: 2", f"    replicas: !!bool two {MARK}"),
-        r"services\.web\.replicas: found something that cannot be read as bool; allowed: .*",
+    "tag of a program": (
+        ("    env: {LOG_LEVEL: info}", f"    env: {{LOG_LEVEL: !!python/object:os.system x}} {MARK}"),
+        r"found a tag \(!\); allowed: plain values, and text in quotes",
     ),
-    "empty number": (
-        ("    replicas: 2", f'    replicas: !!float "" {MARK}'),
-        r"services\.web\.replicas: found something that cannot be read as float; allowed: .*",
+    "tag of a list": (
+        ("    env: {LOG_LEVEL: info}", f"    env: !!python/tuple [x] {MARK}"),
+        r"found a tag \(!\); allowed: plain values, and text in quotes",
+    ),
+    "number of too many digits": (
+        ("    replicas: 2", f"    replicas: {'9' * 5000} {MARK}"),
+        r"services\.web\.replicas: found a whole number of more than 4,300 digits; allowed: shorter ones, .*",
     ),
     "nested too deep": (
         ("    env: {LOG_LEVEL: info}", f"    env: {'{a: ' * 60}1{'}' * 60} {MARK}"),
@@ -403,8 +409,8 @@ STACK = {
         r"config\.cloudmart:kafkaPassword: found a value in plain text; allowed: a secret, .*",
     ),
     "unreadable value under a secret key": (
-        "cloudmart:redisPassword: !!int hunter2",
-        r"config\.cloudmart:redisPassword: found something that cannot be read as int; allowed: .*",
+        "cloudmart:redisPassword: 0_1234567",
+        r"config\.cloudmart:redisPassword: found a number that readers of YAML take for different ones; allowed: .*",
     ),
     "mapping under a secret key": (
         "cloudmart:redisPassword: {value: hunter2}",
@@ -536,9 +542,50 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
     assert loaded(tmp_path).settings.project == "shop"
 
 
-def test_a_date_in_the_file_is_the_text_that_was_written(tmp_path: Path) -> None:
-    text = changed("    env: {LOG_LEVEL: info}", "    env: {SINCE: 2026-11-23}")
-    assert dict(loaded(write(tmp_path, text)).settings.services["web"].env) == {"SINCE": "2026-11-23"}
+NUMBER = "a number that readers of YAML take for different ones"
+DISPUTED = {
+    **dict.fromkeys(("1:30", "1:30.5", "010", "-010", "08", "00", "1_000", "1_0.5"), NUMBER),
+    **dict.fromkeys(("0b11", "0B11", "0o17", "0x1F", "0X1F", "0_7"), NUMBER),
+    **dict.fromkeys(("yes", "No", "on", "OFF"), "a word that some readers of YAML take for a boolean"),
+    **dict.fromkeys(("2026-11-23", "2026-11-23 10:00:00"), "a date, which some readers of YAML take for a time"),
+}
+
+
+@pytest.mark.parametrize("value", DISPUTED)
+@pytest.mark.parametrize("key", ["replicas", "version"])
+def test_a_value_that_pulumi_would_read_in_another_way_is_an_error_and_in_quotes_it_is_text(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    stack = f"config:\n  cloudmart:services:\n    web: {{{key}: {value}}} {MARK}\n"
+    (problem,) = problems(write(tmp_path, stack=stack))
+    where = f"Pulumi.dev.yaml:{marked_line(stack)}: config.cloudmart:services.web.{key}"
+    assert problem.startswith(f"{where}: found {DISPUTED[value]}; allowed: ")
+    text = changed("    env: {LOG_LEVEL: info}", f"    env: {{A: {json.dumps(value)}}}")
+    assert dict(loaded(write(tmp_path, text)).settings.services["web"].env) == {"A": value}
+
+
+@pytest.mark.parametrize("value", ["08", "1e3", "2026-11-23", "010"])
+def test_a_key_that_others_would_read_as_no_text_has_to_be_in_quotes(tmp_path: Path, value: str) -> None:
+    text = changed("    env: {LOG_LEVEL: info}", f"    env: {{{value}: info}} {MARK}")
+    (problem,) = problems(write(tmp_path, text))
+    assert problem == (
+        f"catalog.yaml:{marked_line(text)}: services.web.env: found a key that YAML does not read as text ('{value}'); "
+        "allowed: in quotes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0), ("-0", 0), ("+5", 5), ("12", 12), (".5", 0.5), ("1.", 1.0), ("007.5", 7.5), ("1e3", 1000.0),
+        ("1.5E-1", 0.15), ("-.INF", -math.inf), ("True", True), ("FALSE", False), ("~", None), ("", None),
+        ("Null", None), ("y", "y"), ("1.2.3", "1.2.3"), ("100m", "100m"), ("0b1a", "0b1a"), ("10:99", "10:99"),
+        ("2001:db8::1", "2001:db8::1"), ("0.0.0.0/0", "0.0.0.0/0"), ("tRUE", "tRUE"), ("<<", "<<"), ("=", "="),
+    ],
+)  # fmt: skip
+def test_plain_values_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    found = parse(f"key: {text}\n".encode(), "file").data["key"]
+    assert (found, type(found)) == (value, type(value))
 
 
 @pytest.mark.parametrize("key", ["y", "no", "on"])
