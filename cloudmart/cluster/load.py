@@ -27,7 +27,7 @@ from pydantic import Field, Strict, model_validator
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.errors import UserError, meant
 from cloudmart.settings import Bytes, Cpu, Model, Settings
-from cloudmart.settings.base import Count, FrozenMapping, ServiceName
+from cloudmart.settings.base import Count, FrozenMapping, MisfitError, ServiceName
 from cloudmart.settings.problems import Origin, explained
 from cloudmart.settings.service import Traffic
 from cloudmart.settings.source import Path_, contents, parse_json, read, shown
@@ -69,7 +69,7 @@ class CpuRange(Model):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low > self.high:
-            raise ValueError(f"low {self.low} is above high {self.high}; allowed: low up to high")
+            raise MisfitError(f"low {self.low} is above high {self.high}; allowed: low up to high", ("low",), ("high",))
         return self
 
 
@@ -82,7 +82,7 @@ class MemoryRange(Model):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low > self.high:
-            raise ValueError(f"low {self.low} is above high {self.high}; allowed: low up to high")
+            raise MisfitError(f"low {self.low} is above high {self.high}; allowed: low up to high", ("low",), ("high",))
         return self
 
 

@@ -39,6 +39,14 @@ FrozenMapping = Annotated[
 ]
 
 
+class MisfitError(ValueError):
+    """Values of a model that do not go together. `keys` are their paths below it, the likeliest culprit first."""
+
+    def __init__(self, message: str, *keys: tuple[str | int, ...]) -> None:
+        super().__init__(message)
+        self.keys = keys
+
+
 def _within(smallest: Quantity, largest: Quantity) -> AfterValidator:
     # Outside lie slips of the keyboard (`memory: 128`) and sums that are no quantity any more.
     def check(value: Quantity) -> Quantity:
@@ -191,8 +199,10 @@ class Resources(Model):
         for name in ("cpu", "memory"):
             request, limit = getattr(self.requests, name), getattr(self.limits, name)
             if limit < request:
-                raise ValueError(
-                    f"limits.{name} {limit} is below requests.{name} {request}; allowed: {request} or more"
+                raise MisfitError(
+                    f"limits.{name} {limit} is below requests.{name} {request}; allowed: {request} or more",
+                    ("limits", name),
+                    ("requests", name),
                 )
         return self
 
@@ -228,7 +238,9 @@ class Image(Model):
     @model_validator(mode="after")
     def _pinned(self) -> Self:
         if self.tag is None and self.digest is None:
-            raise ValueError("neither tag nor digest is given; allowed: a tag, a digest or both")
+            raise MisfitError(
+                "neither tag nor digest is given; allowed: a tag, a digest or both", ("tag",), ("digest",)
+            )
         return self
 
     @property

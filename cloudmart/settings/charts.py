@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import Model
+from cloudmart.settings.base import MisfitError, Model
 
 
 class Source(StrEnum):
@@ -145,8 +145,12 @@ class ChartSource(Model):
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        if len(given := self._places()) > 1:
-            raise ValueError(f"{' and '.join(given)} are given; allowed: one of repo, oci and path, or none of them")
+        given = [key for key in ("repo", "oci", "path") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise MisfitError(
+                f"{' and '.join(given)} are given; allowed: one of repo, oci and path, or none of them",
+                *[(key,) for key in given],
+            )
         return self
 
     def _places(self) -> dict[Source, str]:

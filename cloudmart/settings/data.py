@@ -21,6 +21,7 @@ from cloudmart.settings.base import (
     HostName,
     Image,
     LabelValue,
+    MisfitError,
     Model,
     Port,
     Positive,
@@ -207,13 +208,22 @@ class Store(Model):
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
         if self.mode is StoreMode.EXTERNAL and self.external is None:
-            raise ValueError("mode is external, but external is not given; allowed: external with host and cidrs")
+            raise MisfitError(
+                "mode is external, but external is not given; allowed: external with host and cidrs",
+                ("mode",),
+                ("external",),
+            )
         if self.mode is not StoreMode.EXTERNAL and self.external is not None:
-            raise ValueError(f"external is given, but mode is {self.mode}; allowed: mode external, or no external")
+            raise MisfitError(
+                f"external is given, but mode is {self.mode}; allowed: mode external, or no external",
+                ("external",),
+                ("mode",),
+            )
         if self.resources.limits.memory < self.minimum_memory:
-            raise ValueError(
+            raise MisfitError(
                 f"limits.memory {self.resources.limits.memory} is too little for this server; "
-                f"allowed: {self.minimum_memory} or more"
+                f"allowed: {self.minimum_memory} or more",
+                ("resources", "limits", "memory"),
             )
         return self
 
@@ -353,7 +363,7 @@ class PostgresSettings(Store):
     def _not_the_superuser(self) -> Self:
         for key in ("database", "user"):
             if getattr(self, key) == "postgres":
-                raise ValueError(f"{key} is 'postgres', the administrator's own; allowed: any other name")
+                raise MisfitError(f"{key} is 'postgres', the administrator's own; allowed: any other name", (key,))
         return self
 
     def passwords(self, name: str, callers: Sequence[str], *, managed: bool) -> Sequence[str]:

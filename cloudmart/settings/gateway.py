@@ -8,7 +8,17 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import DnsLabel, Flag, FrozenMapping, HostName, Model, OwnNamespace, Positive, Seconds
+from cloudmart.settings.base import (
+    DnsLabel,
+    Flag,
+    FrozenMapping,
+    HostName,
+    MisfitError,
+    Model,
+    OwnNamespace,
+    Positive,
+    Seconds,
+)
 from cloudmart.settings.charts import KONG, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, workload
 from cloudmart.settings.service import Criticality
@@ -122,7 +132,11 @@ class GatewaySettings(Layer):
     @model_validator(mode="after")
     def _issuer_knows_the_host(self) -> Self:
         if self.tls is not None and self.tls.cluster_issuer is not None and self.host is None:
-            raise ValueError("tls.clusterIssuer without host; allowed: both, because a certificate is for a name")
+            raise MisfitError(
+                "tls.clusterIssuer without host; allowed: both, because a certificate is for a name",
+                ("tls", "clusterIssuer"),
+                ("host",),
+            )
         return self
 
     @property

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import Cidr, DnsLabel, Flag, Model, OwnNamespace, Resources
+from cloudmart.settings.base import Cidr, DnsLabel, Flag, MisfitError, Model, OwnNamespace, Resources
 from cloudmart.settings.charts import ARGO_CD, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, amounts, workload
 
@@ -36,7 +36,11 @@ class Sync(Model):
     @model_validator(mode="after")
     def _only_what_is_automated(self) -> Self:
         if self.mode is SyncMode.MANUAL and (self.prune or self.self_heal):
-            raise ValueError("mode manual with prune or selfHeal; allowed: mode automated, or neither of them")
+            raise MisfitError(
+                "mode manual with prune or selfHeal; allowed: mode automated, or neither of them",
+                ("prune" if self.prune else "selfHeal",),
+                ("mode",),
+            )
         return self
 
 
@@ -68,12 +72,13 @@ class Repository(Model):
     def _no_password(self) -> Self:
         if not (found := _REPOSITORY.fullmatch(self.url)):
             # Not shown: what is wrong with it may be a password.
-            raise ValueError(
+            raise MisfitError(
                 "a url that is not one of a repository; allowed: https://host/path, ssh://git@host/path or "
-                "git@host:path, without a password"
+                "git@host:path, without a password",
+                ("url",),
             )
         if found["port"] and not 1 <= int(found["port"]) <= 65_535:
-            raise ValueError(f"port {found['port']} in the url; allowed: 1 to 65535")
+            raise MisfitError(f"port {found['port']} in the url; allowed: 1 to 65535", ("url",))
         return self
 
     @property
@@ -126,8 +131,10 @@ class GitOpsSettings(Layer):
     @model_validator(mode="after")
     def _something_to_deliver(self) -> Self:
         if self.enabled and self.repository is None:
-            raise ValueError(
-                "enabled without a repository; allowed: repository.url, the Git repository of the manifests"
+            raise MisfitError(
+                "enabled without a repository; allowed: repository.url, the Git repository of the manifests",
+                ("enabled",),
+                ("repository",),
             )
         return self
 

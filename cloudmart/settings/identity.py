@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import DnsLabel, Model, Text
+from cloudmart.settings.base import DnsLabel, MisfitError, Model, Text
 
 
 class IdentitySettings(Model):
@@ -44,7 +44,11 @@ class IdentitySettings(Model):
     @model_validator(mode="after")
     def _one_key(self) -> Self:
         if self.public_key_secret is not None and self.public_key_pem is not None:
-            raise ValueError("publicKeySecret and publicKeyPem are given; allowed: one of the two")
+            raise MisfitError(
+                "publicKeySecret and publicKeyPem are given; allowed: one of the two",
+                ("publicKeyPem",),
+                ("publicKeySecret",),
+            )
         return self
 
     @property

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import DnsLabel, Flag, LabelValue, Model, OwnNamespace, Resources, VolumeSize
+from cloudmart.settings.base import DnsLabel, Flag, LabelValue, MisfitError, Model, OwnNamespace, Resources, VolumeSize
 from cloudmart.settings.charts import CHARTS, COST_ANALYZER, KUBECOST, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, amounts
 from cloudmart.settings.quantities import Bytes
@@ -48,9 +48,11 @@ class KubecostChart(ChartSource):
     def _version_of_the_chart(self) -> Self:
         expected = {ChartName.KUBECOST: (3, 0), ChartName.COST_ANALYZER: (2, 8)}[self.name]
         if self.major_minor[0] != expected[0] or self.major_minor < expected:
-            raise ValueError(
+            raise MisfitError(
                 f"version {self.version} is not one of chart {self.name}; "
-                f"allowed: {expected[0]}.{expected[1]} or later within {expected[0]}.x"
+                f"allowed: {expected[0]}.{expected[1]} or later within {expected[0]}.x",
+                ("version",),
+                ("name",),
             )
         return self
 
@@ -146,14 +148,21 @@ class KubecostSettings(Layer):
         if self.is_v3:
             return self
         if self.image_registry is not None:
-            raise ValueError("imageRegistry with chart cost-analyzer; allowed: only with chart kubecost")
+            raise MisfitError(
+                "imageRegistry with chart cost-analyzer; allowed: only with chart kubecost",
+                ("imageRegistry",),
+                ("chart", "name"),
+            )
         if self.has_agent != (self.federated_storage_secret is not None):
             version = self.chart.resolved.version
-            raise ValueError(
+            raise MisfitError(
                 f"chart cost-analyzer {version} without federatedStorageSecret; allowed: with it, because 2.9 only "
                 "prepares an upgrade to 3.x, or version 2.8"
                 if self.has_agent
-                else f"federatedStorageSecret with chart cost-analyzer {version}; allowed: 2.9, or chart kubecost"
+                else f"federatedStorageSecret with chart cost-analyzer {version}; allowed: 2.9, or chart kubecost",
+                ("federatedStorageSecret",),
+                ("chart", "version"),
+                ("chart", "name"),
             )
         return self
 

@@ -11,7 +11,17 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, Strict, model_validator
 
-from cloudmart.settings.base import DnsLabel, Flag, HostName, Model, OwnNamespace, Port, Resources, VolumeSize
+from cloudmart.settings.base import (
+    DnsLabel,
+    Flag,
+    HostName,
+    MisfitError,
+    Model,
+    OwnNamespace,
+    Port,
+    Resources,
+    VolumeSize,
+)
 from cloudmart.settings.charts import KUBE_PROMETHEUS_STACK, METRICS_SERVER, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, amounts, workload
 from cloudmart.settings.quantities import Bytes
@@ -105,8 +115,10 @@ class MonitoringSettings(Layer):
     @model_validator(mode="after")
     def _ports_are_of_receivers(self) -> Self:
         if self.receiver_ports and self.receivers_secret is None:
-            raise ValueError(
-                "receiverPorts without receiversSecret; allowed: both, because without receivers nobody is told"
+            raise MisfitError(
+                "receiverPorts without receiversSecret; allowed: both, because without receivers nobody is told",
+                ("receiverPorts",),
+                ("receiversSecret",),
             )
         return self
 

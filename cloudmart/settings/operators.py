@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from pydantic import model_validator
 
-from cloudmart.settings.base import Cidr, Model, OwnNamespace
+from cloudmart.settings.base import Cidr, MisfitError, Model, OwnNamespace
 from cloudmart.settings.charts import CLOUDNATIVE_PG, STRIMZI, Chart, ChartSource
 from cloudmart.settings.layer import Layer, Workload, workload
 
@@ -16,7 +16,9 @@ class _Operator(Layer):
     @model_validator(mode="after")
     def _follows_the_store(self) -> Self:
         if "enabled" in self.model_fields_set:
-            raise ValueError("enabled, which follows from the store; allowed: `mode: operator` at the store itself")
+            raise MisfitError(
+                "enabled, which follows from the store; allowed: `mode: operator` at the store itself", ("enabled",)
+            )
         return self
 
 

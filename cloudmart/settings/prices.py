@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
-from cloudmart.settings.base import FrozenMapping, LabelValue, Model, Percent, ServiceName, Text
+from cloudmart.settings.base import FrozenMapping, LabelValue, MisfitError, Model, Percent, ServiceName, Text
 
 
 def _no_flag(value: Any) -> Any:
@@ -96,10 +96,10 @@ class LoadProfile(Model):
     @model_validator(mode="after")
     def _one_of_the_two(self) -> Self:
         if (self.average is None) == (not self.day):
-            raise ValueError("neither or both of average and day; allowed: one of the two")
+            raise MisfitError("neither or both of average and day; allowed: one of the two", ("average",), ("day",))
         hours = sum(step.hours for step in self.day)
         if self.day and hours != 24:
-            raise ValueError(f"a day of {hours} hours; allowed: steps that make 24 together")
+            raise MisfitError(f"a day of {hours} hours; allowed: steps that make 24 together", ("day",))
         return self
 
     @property

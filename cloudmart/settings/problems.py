@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cloudmart.errors import close_to, meant
+from cloudmart.settings.base import MisfitError
 from cloudmart.settings.source import Path_, dotted, shown
 
 
@@ -38,12 +39,16 @@ def place(path: Path_, origins: Mapping[Path_, Origin], otherwise: str) -> str:
     return f"{otherwise}: {dotted(path) or 'top level'}"
 
 
-def _overlaid(path: Path_, origins: Mapping[Path_, Origin]) -> str:
-    """Where another file has put something over a part of what is against the rules as a whole."""
-    if (own := origins.get(path)) is None:
-        return ""
-    over = (origin for below, origin in origins.items() if below[: len(path)] == path and origin.file != own.file)
-    return next((f"{origin} over " for origin in over if origin.line), "")
+def _misfit(path: Path_, keys: Iterable[Path_], origins: Mapping[Path_, Origin], file: str) -> str:
+    """The place of the first of a model's keys that was written. Where another file wrote one that it does not go with:
+    which of them is over the other."""
+    written = [key for below in keys if (key := (*path, *below)) in origins]
+    if not written:
+        return place(path, origins, file)
+    own = origins[written[0]]
+    other = next((origin for key in written if (origin := origins[key]).file != own.file), None)
+    files = [own] if other is None else [other, own] if own.file == file else [own, other]
+    return f"{' over '.join(map(str, files))}: {dotted(written[0])}"
 
 
 def explained(
@@ -71,7 +76,10 @@ def explained(
         elif kind == "missing":
             yield f"{at}: found nothing; allowed: this key is required"
         elif kind == "value_error":
-            yield f"{_overlaid(path, origins)}{at}: found {context['error']}"
+            wrong = context["error"]
+            if isinstance(wrong, MisfitError):
+                at = _misfit(path, wrong.keys, origins, file)
+            yield f"{at}: found {wrong}"
         elif kind in ("model_type", "dict_type", "mapping_type"):
             yield f"{at}: found {shown(found)}; allowed: a mapping"
         elif kind == "tuple_type":

@@ -18,6 +18,7 @@ from cloudmart.settings.base import (
     HostName,
     Image,
     LabelValue,
+    MisfitError,
     Model,
     OwnNamespace,
     Percent,
@@ -78,9 +79,13 @@ class Autoscaling(Model):
     @model_validator(mode="after")
     def _bounds_and_target(self) -> Self:
         if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}; allowed: min up to max")
+            raise MisfitError(f"min {self.min} is above max {self.max}; allowed: min up to max", ("min",), ("max",))
         if self.cpu is None and self.memory is None:
-            raise ValueError("neither cpu nor memory has a target; allowed: one or both, in percent of the requests")
+            raise MisfitError(
+                "neither cpu nor memory has a target; allowed: one or both, in percent of the requests",
+                ("cpu",),
+                ("memory",),
+            )
         return self
 
 
@@ -209,9 +214,11 @@ class Resilience(Model):
     @model_validator(mode="after")
     def _tries_fit(self) -> Self:
         if self.retries.per_try_timeout_seconds > self.timeout_seconds:
-            raise ValueError(
+            raise MisfitError(
                 f"retries.perTryTimeoutSeconds {self.retries.per_try_timeout_seconds} is above timeoutSeconds "
-                f"{self.timeout_seconds}; allowed: up to {self.timeout_seconds}"
+                f"{self.timeout_seconds}; allowed: up to {self.timeout_seconds}",
+                ("retries", "perTryTimeoutSeconds"),
+                ("timeoutSeconds",),
             )
         return self
 
@@ -333,22 +340,33 @@ class Service(Model):
     def _consistent(self) -> Self:
         scaling = self.autoscaling
         if scaling and not scaling.min <= self.replicas <= scaling.max:
-            raise ValueError(
-                f"replicas {self.replicas} is outside the autoscaling range; allowed: {scaling.min} to {scaling.max}"
+            raise MisfitError(
+                f"replicas {self.replicas} is outside the autoscaling range; allowed: {scaling.min} to {scaling.max}",
+                ("replicas",),
+                ("autoscaling", "min" if self.replicas < scaling.min else "max"),
             )
         if self.pre_stop_seconds >= self.termination_grace_seconds:
-            raise ValueError(
+            raise MisfitError(
                 f"preStopSeconds {self.pre_stop_seconds} leaves nothing of terminationGraceSeconds "
-                f"{self.termination_grace_seconds}; allowed: less than that"
+                f"{self.termination_grace_seconds}; allowed: less than that",
+                ("preStopSeconds",),
+                ("terminationGraceSeconds",),
             )
         if self.metrics and self.image is None:
-            raise ValueError(
-                "metrics is given and image is not: the placeholder has none; allowed: both, or no metrics"
+            raise MisfitError(
+                "metrics is given and image is not: the placeholder has none; allowed: both, or no metrics",
+                ("metrics",),
+                ("image",),
             )
         if both := sorted(self.env.keys() & self.secret_env.keys()):
-            raise ValueError(f"{both[0]} stands in env and in secretEnv; allowed: one of the two")
-        if len(set(self.needs)) != len(self.needs):
-            raise ValueError("needs names something twice; allowed: each once")
+            raise MisfitError(
+                f"{both[0]} stands in env and in secretEnv; allowed: one of the two",
+                ("secretEnv", both[0]),
+                ("env", both[0]),
+            )
+        for index, target in enumerate(self.needs):
+            if target in self.needs[:index]:
+                raise MisfitError(f"{target!r} a second time; allowed: each once", ("needs", index))
         return self
 
     @property

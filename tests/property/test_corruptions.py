@@ -82,7 +82,9 @@ def outcome(root: Path, file: str, content: bytes, *, alone: bool = False) -> st
 def expect_clear(message: str | None) -> None:
     """Every line names a file, says what was found and fits the terminal's line."""
     for line in (message or "").split("\n") if message is not None else ():
-        assert re.match(r"(catalog\.yaml|Pulumi\.dev\.yaml)(:[0-9]+)?: ", line), message
+        assert re.match(r"(Pulumi\.dev\.yaml:[0-9]+ over )?(catalog\.yaml|Pulumi\.dev\.yaml)(:[0-9]+)?: ", line), (
+            message
+        )
         assert len(line) < 1500, message
         assert line.isprintable(), message
 
@@ -244,7 +246,7 @@ def test_limits_and_requests_that_are_swapped_are_named(tmp_path: Path, name: st
     message = outcome(tmp_path, "catalog.yaml", text_of(changed("catalog.yaml", path, swapped)))
     expect_place(message, "catalog.yaml", path)
     assert message is not None
-    assert f"services.{name}.resources: found limits.cpu" in message
+    assert f"services.{name}.resources.limits.cpu: found limits.cpu" in message
 
 
 @settings(quick, max_examples=30)

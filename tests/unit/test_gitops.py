@@ -142,7 +142,7 @@ def test_without_a_repository_the_message_names_file_and_key_and_no_password_in_
     with pytest.raises(UserError) as raised:
         load("prod", project.root)
     assert str(raised.value).startswith("Pulumi.prod.yaml:")
-    assert "gitops: found enabled without a repository; allowed: repository.url" in str(raised.value)
+    assert "gitops.enabled: found enabled without a repository; allowed: repository.url" in str(raised.value)
     url = "https://user:hunter2@git.example.com/shop"
     project.config("prod", lambda config: config["cloudmart:gitops"].update({"repository": {"url": url}}))
     with pytest.raises(UserError) as raised:

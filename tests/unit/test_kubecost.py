@@ -115,7 +115,7 @@ def unknown_keys(values: dict[str, Any], known: dict[str, Any], path: str = "") 
         ({"chart": {"name": "cost-analyzer", "version": "3.2.1"}}, "allowed: 2.8 or later within 2.x"),
         ({"chart": {"name": "cost-analyzer", "version": "2.7.0"}}, "allowed: 2.8 or later within 2.x"),
         ({"chart": {"version": "3.x"}}, "String should match pattern"),
-        ({"chart": {"repo": "https://a.example", "path": "charts/kubecost"}}, "repository and path are given"),
+        ({"chart": {"repo": "https://a.example", "path": "charts/kubecost"}}, "repo and path are given"),
         ({"chart": {"repo": "https://user:password@a.example"}}, "String should match pattern"),
         ({"chart": {"oci": "https://a.example/kubecost"}}, "String should match pattern"),
         (

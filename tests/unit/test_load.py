@@ -138,7 +138,7 @@ def test_a_speed_that_is_none_is_refused_with_what_is_allowed(text: str) -> None
         ),
         (
             "services: {shop: {shape: wave, cpu: {low: 2, high: 1}, memory: {low: 1Mi, high: 1Mi}}}",
-            "1: services.shop.cpu: found low 2 is above high 1; allowed: low up to high",
+            "1: services.shop.cpu.low: found low 2 is above high 1; allowed: low up to high",
         ),
         (
             "services:\n  shop: {shape: wave, cpu: {low: 1, high: 1}}",

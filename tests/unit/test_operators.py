@@ -488,7 +488,7 @@ def _with_the_owners_name(catalog: Json) -> None:
         ),
         (
             lambda c: c["operators"]["strimzi"].update(enabled=True),
-            r"operators\.strimzi: found enabled, which follows from the store; allowed: `mode: operator` at the store",
+            r"operators\.strimzi\.enabled: found enabled, which follows from the store; allowed: `mode: operator` at",
         ),
         (
             lambda c: c["data"].update(postgres={"cluster": {"backup": {"destination": "http://x"}}}),

@@ -107,29 +107,28 @@ BROKEN = {
     ),
     "CPU limit below its request": (
         (
-            "    resources:\n      requests: {cpu: 100m, memory: 128Mi}\n      limits: {cpu: 300m",
-            f"    resources: {MARK}\n      requests: {{cpu: 100m, memory: 128Mi}}\n      limits: {{cpu: 99m",
+            "    resources:\n      requests: {cpu: 100m, memory: 128Mi}\n      limits: {cpu: 300m, memory: 256Mi}\n",
+            "    resources:\n      requests: {cpu: 100m, memory: 128Mi}\n"
+            f"      limits: {{cpu: 99m, memory: 256Mi}} {MARK}\n",
         ),
-        r"services\.web\.resources: found limits\.cpu 99m is below requests\.cpu 100m; allowed: 100m or more",
+        r"services\.web\.resources\.limits\.cpu: found limits\.cpu 99m is below requests\.cpu 100m; allowed: .*",
     ),
     "memory limit below its request": (
         (
-            "    resources:\n      requests: {cpu: 50m, memory: 64Mi}\n      limits: {cpu: 100m, memory: 64Mi",
-            f"    resources: {MARK}\n      requests: {{cpu: 50m, memory: 64Mi}}\n"
-            "      limits: {cpu: 100m, memory: 64M",
+            "    resources:\n      requests: {cpu: 50m, memory: 64Mi}\n      limits: {cpu: 100m, memory: 64Mi}\n",
+            "    resources:\n      requests: {cpu: 50m, memory: 64Mi}\n"
+            f"      limits: {{cpu: 100m, memory: 64M}} {MARK}\n",
         ),
-        r"services\.api\.resources: found limits\.memory 64M is below requests\.memory 64Mi; allowed: 64Mi or more",
+        r"services\.api\.resources\.limits\.memory: found limits\.memory 64M is below requests\.memory 64Mi; "
+        r"allowed: 64Mi or more",
     ),
     "min above max": (
         ("    autoscaling: {min: 1, max: 4, cpu: 70}", f"    autoscaling: {{min: 5, max: 4, cpu: 70}} {MARK}"),
-        r"services\.web\.autoscaling: found min 5 is above max 4; allowed: min up to max",
+        r"services\.web\.autoscaling\.min: found min 5 is above max 4; allowed: min up to max",
     ),
     "replicas out of range": (
-        (
-            "  web:\n    description: Pages\n    criticality: high\n    traffic: steady\n    replicas: 2",
-            f"  web: {MARK}\n    description: Pages\n    criticality: high\n    traffic: steady\n    replicas: 5",
-        ),
-        r"services\.web: found replicas 5 is outside the autoscaling range; allowed: 1 to 4",
+        (WEB, f"    replicas: 5 {MARK}\n"),
+        r"services\.web\.replicas: found replicas 5 is outside the autoscaling range; allowed: 1 to 4",
     ),
     "autoscaling without a target": (
         ("    autoscaling: {min: 1, max: 4, cpu: 70}", f"    autoscaling: {{min: 1, max: 4}} {MARK}"),
@@ -144,8 +143,8 @@ BROKEN = {
         r"services\.api\.needs\[0\]: found 'kafka'; allowed: web, postgres, mail",
     ),
     "the same edge twice": (
-        ("  web:\n    description: Pages\n", f"  web: {MARK}\n    description: Pages\n"),
-        r"services\.web: found needs names something twice; allowed: each once",
+        ("needs: [api, postgres]", f"needs:\n    - api\n    - postgres\n    - api {MARK}"),
+        r"services\.web\.needs\[2\]: found 'api' a second time; allowed: each once",
     ),
     "cycle": (
         ("    needs: [api, postgres]", f"    needs: [api, postgres] {MARK}"),
@@ -288,21 +287,57 @@ API = "".join(
 def test_a_broken_catalog_gets_one_line_that_says_where_and_what(tmp_path: Path, what: str) -> None:
     (old, new), message = BROKEN[what]
     text = changed(old, new.replace("{api}", API))
-    if what == "the same edge twice":
-        text = changed("needs: [api, postgres]", "needs: [api, api]", text)
     if what == "cycle":
         text = changed("needs: [mail]", "needs: [web]", text)
     (problem,) = problems(write(tmp_path, text))
     assert re.fullmatch(rf"catalog\.yaml:{marked_line(text)}: {message}", problem), problem
 
 
-def test_what_the_stack_makes_wrong_is_told_with_the_places_of_both_files(tmp_path: Path) -> None:
-    stack = f"config:\n  cloudmart:services:\n    web:\n      autoscaling: {{min: 9}} {MARK}\n"
-    catalog = changed("kubecost: {enabled: false}", "kubecost: {enabled: false, clusterId: one}")
-    layer = f"config:\n  cloudmart:kubecost:\n    chart: {{name: cost-analyzer, version: 2.9.7}} {MARK}\n"
-    for text in (stack, layer):
-        (problem,) = problems(write(tmp_path, catalog, text))
-        assert re.match(rf"Pulumi\.dev\.yaml:{marked_line(text)} over catalog\.yaml:\d+: ", problem), problem
+@pytest.mark.parametrize(
+    ("stack", "key"),
+    [
+        ("services:\n    web:\n      autoscaling:\n        min: 9", "services.web.autoscaling.min"),
+        ("services:\n    web:\n      replicas: 9", "services.web.replicas"),
+        ("kubecost:\n    chart:\n      version: 2.9.7", "kubecost.chart.version"),
+    ],
+)
+def test_a_value_of_the_stack_that_does_not_go_with_the_catalogs_is_told_with_both_places(
+    tmp_path: Path, stack: str, key: str
+) -> None:
+    text = changed("kubecost: {enabled: false}", "kubecost: {enabled: false, chart: {name: kubecost}}")
+    stack = f"config:\n  cloudmart:{stack} {MARK}\n"
+    (problem,) = problems(write(tmp_path, text, stack))
+    where = rf"Pulumi\.dev\.yaml:{marked_line(stack)} over catalog\.yaml:\d+: {re.escape(key)}: found "
+    assert re.match(where, problem), problem
+
+
+def test_a_value_of_the_catalog_that_a_stack_makes_wrong_is_told_with_both_places(tmp_path: Path) -> None:
+    text = changed(WEB, f"    replicas: 2 {MARK}\n")
+    stack = "config:\n  cloudmart:services:\n    web:\n      autoscaling: {min: 3}\n"
+    (problem,) = problems(write(tmp_path, text, stack))
+    where = f"Pulumi.dev.yaml:4 over catalog.yaml:{marked_line(text)}: services.web.replicas"
+    assert problem == f"{where}: found replicas 2 is outside the autoscaling range; allowed: 3 to 4"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        (WEB, f"    replicas: 20 {MARK}\n", "services.web.replicas: found replicas 20"),
+        (
+            WEB,
+            f"    replicas: 2\n    terminationGraceSeconds: 5 {MARK}\n",
+            "services.web.terminationGraceSeconds: found",
+        ),
+        ("needs: [api, postgres]", f"needs: [api, api] {MARK}", "services.web.needs[1]: found 'api'"),
+    ],
+)
+def test_a_stack_that_says_nothing_of_what_is_wrong_in_the_catalog_is_not_named(
+    tmp_path: Path, old: str, new: str, found: str
+) -> None:
+    text = changed(old, new)
+    stack = "config:\n  cloudmart:services:\n    web: {minReadySeconds: 0, env: {LOG_LEVEL: debug}}\n"
+    (problem,) = problems(write(tmp_path, text, stack))
+    assert problem.startswith(f"catalog.yaml:{marked_line(text)}: {found}")
 
 
 def test_every_broken_catalog_above_is_whole_without_its_fault(tmp_path: Path) -> None:
