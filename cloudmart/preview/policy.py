@@ -34,7 +34,7 @@ from pulumi_policy import (
 
 from cloudmart.errors import UserError, meant
 from cloudmart.settings.rules import entry_problems
-from cloudmart.settings.source import contents, parse_json
+from cloudmart.settings.source import contents, dotted, parse_json
 
 PACK = Path(__file__).resolve().parents[2] / "policy"
 
@@ -232,6 +232,6 @@ def _problems(config: Mapping[str, Any], rules: Sequence[Policy], source: str) -
     for name, value in config.items():
         if name != "all" and name not in schemas:
             known = ["all", *schemas]
-            yield f"{source}: {name}: no such rule{meant(name, known)}; allowed: {', '.join(known)}"
+            yield f"{source}: {dotted((name,))}: no such rule{meant(name, known)}; allowed: {', '.join(known)}"
         else:
             yield from entry_problems(name, value, schemas.get(name, {}), source)

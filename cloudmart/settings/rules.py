@@ -8,7 +8,6 @@ what only the whole stack shows.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any
 import jsonschema_rs
 
 from cloudmart.errors import UserError, meant
+from cloudmart.settings.source import dotted, shown
 
 JsonSchema = Mapping[str, Mapping[str, Any]]
 
@@ -327,14 +327,14 @@ def _level_problems(name: str, value: Any, source: str) -> Iterator[str]:
     if isinstance(value, Mapping):
         value, name = value.get("enforcementLevel"), f"{name}.enforcementLevel"
     if value is not None and value not in levels:
-        shown = f"'{value}'{meant(value, levels)}" if isinstance(value, str) else json.dumps(value)[:80]
-        yield f"{source}: {name}: found {shown}; allowed: {', '.join(levels)}"
+        close = meant(value, levels) if isinstance(value, str) else ""
+        yield f"{source}: {name}: found {shown(value)}{close}; allowed: {', '.join(levels)}"
 
 
 def entry_problems(name: str, value: Any, schema: Mapping[str, Any], source: str) -> Iterator[str]:
     """What is wrong with the entry of one rule, `schema` being that of its keys: one line a problem."""
     if not isinstance(value, str | Mapping):
-        yield f"{source}: {name}: found {json.dumps(value)[:80]}; allowed: a level or an object"
+        yield f"{source}: {name}: found {shown(value)}; allowed: a level or an object"
         return
     yield from _level_problems(name, value, source)
     for key, entry in value.items() if isinstance(value, Mapping) else ():
@@ -342,30 +342,31 @@ def entry_problems(name: str, value: Any, schema: Mapping[str, Any], source: str
             continue
         if key not in schema:
             known = ["enforcementLevel", *schema]
-            yield f"{source}: {name}.{key}: no such key{meant(key, known)}; allowed: {', '.join(known)}"
+            yield f"{source}: {dotted((name, key))}: no such key{meant(key, known)}; allowed: {', '.join(known)}"
             continue
-        for error in jsonschema_rs.validator_for(schema[key], validate_formats=True).iter_errors(entry):
-            path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-            yield f"{source}: {name}.{key}{path}: {_misfit(error, schema[key])}"
+        # Its own way to show a value is neither short nor on one line.
+        checks = jsonschema_rs.validator_for(schema[key], validate_formats=True, mask="which")
+        for error in checks.iter_errors(entry):
+            where = dotted((name, key, *error.instance_path))
+            yield f"{source}: {where}: found {shown(error.instance)}{_allowed(error, schema[key])}"
 
 
-def _misfit(error: jsonschema_rs.ValidationError, schema: Any) -> str:
+def _allowed(error: jsonschema_rs.ValidationError, schema: Any) -> str:
     *_, keyword = error.schema_path
     wanted = schema
     for step in error.schema_path:
         wanted = wanted[step]
     match keyword:
         case "type":
-            allowed = _TYPES[wanted]
+            return f"; allowed: {_TYPES[wanted]}"
         case "enum":
-            allowed = ", ".join(wanted)
+            return f"; allowed: {', '.join(wanted)}"
         case "minimum":
-            allowed = f"{wanted} or more"
+            return f"; allowed: {wanted} or more"
         case "format":
-            allowed = "a regular expression"  # the one format that there is
+            return "; allowed: a regular expression"  # the one format that there is
         case _:
-            return error.message
-    return f"found {json.dumps(error.instance)[:80]}; allowed: {allowed}"
+            return f", {error.message}"
 
 
 def unregistered(config: Mapping[str, Any], cost_centers: Collection[str], source: str) -> Iterator[str]:

@@ -151,7 +151,7 @@ def test_levels_come_from_the_rule_then_from_all_then_from_the_rules_own_entry()
         ('{"cost-labels": {"costCenters": ["a", 5]}}', "cost-labels.costCenters[1]: found 5; allowed: text"),
         (
             '{"image-registries": {"allowed": "docker.io"}}',
-            'image-registries.allowed: found "docker.io"; allowed: a list',
+            "image-registries.allowed: found 'docker.io'; allowed: a list",
         ),
         (
             '{"limit-request-ratio": {"maxCpuRatio": 0.5}}',
@@ -161,10 +161,10 @@ def test_levels_come_from_the_rule_then_from_all_then_from_the_rules_own_entry()
             '{"cost-labels": {"namespaces": {"a": {"team": 1}}}}',
             "cost-labels.namespaces.a.team: found 1; allowed: text",
         ),
-        ('{"probes": {"required": ["alive"]}}', 'probes.required[0]: found "alive"; allowed: liveness, '),
+        ('{"probes": {"required": ["alive"]}}', "probes.required[0]: found 'alive'; allowed: liveness, "),
         (
             '{"no-literal-secrets": {"names": ["("]}}',
-            'no-literal-secrets.names[0]: found "("; allowed: a regular expression',
+            "no-literal-secrets.names[0]: found '('; allowed: a regular expression",
         ),
         ('{"all": "mandatory",}', ":1: not valid JSON: "),
         ("[]", "found []; allowed: an object of rules"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -16,12 +17,16 @@ from hypothesis import strategies as st
 
 from cloudmart.cli import main
 from cloudmart.errors import UserError
-from cloudmart.preview.recorder import HOME
+from cloudmart.preview.policy import evaluate
+from cloudmart.preview.recorder import HOME, Recorded, record
+from cloudmart.preview.run import read_policy_config
 from cloudmart.settings import load
 from cloudmart.settings.model import Declaration
 from tests.property.strategies import bytes_, words
 
-FILES = ("catalog.yaml", "Pulumi.dev.yaml")
+SETTINGS = ("catalog.yaml", "Pulumi.dev.yaml", "Pulumi.prod.yaml")
+POLICIES = ("policy/config/dev.json", "policy/config/prod.json")
+FILES = (*SETTINGS, *POLICIES)
 TEXTS = {file: (HOME / file).read_bytes() for file in FILES}
 TREES: dict[str, Any] = {file: yaml.safe_load(text) for file, text in TEXTS.items()}
 
@@ -60,31 +65,47 @@ def changed(file: str, path: Place, value: object) -> Any:
 
 def key_path(file: str, path: Place) -> str:
     """The path as messages write it."""
-    if file != "catalog.yaml":
+    if file.startswith("Pulumi."):
         path = (str(path[1]).removeprefix("cloudmart:"), *path[2:]) if len(path) > 1 else path
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
 
 
+def stack_of(file: str) -> str:
+    return "prod" if "prod" in file else "dev"
+
+
+@functools.cache
+def resources(stack: str) -> list[Recorded]:
+    """What the rules look at."""
+    return record(stack, HOME).resources
+
+
 def outcome(root: Path, file: str, content: bytes, *, alone: bool = False) -> str | None:
-    """None where the project loads with this content of one file, else the message. Any other exception passes.
+    """None where the project loads with this content of one file, and its rules judge, else the message. Any other
+    exception passes.
 
     `alone`: the catalog without a stack's differences, which may give a key that it lacks.
     """
     for name, text in TEXTS.items():
-        (root / name).write_bytes(content if name == file else b"config: {}" if alone else text)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content if name == file else b"config: {}" if alone and name in SETTINGS else text)
+    stack = stack_of(file)
     try:
-        load("dev", root)
+        load(stack, root)
+        if file in POLICIES:
+            evaluate(resources(stack), read_policy_config(stack, root))
     except UserError as error:
         return str(error)
     return None
 
 
+PLACE = re.compile(rf"(Pulumi\.(dev|prod)\.yaml:[0-9]+ over )?({'|'.join(map(re.escape, FILES))})(:[0-9]+)?: ")
+
+
 def expect_clear(message: str | None) -> None:
     """Every line names a file, says what was found and fits the terminal's line."""
     for line in (message or "").split("\n") if message is not None else ():
-        assert re.match(r"(Pulumi\.dev\.yaml:[0-9]+ over )?(catalog\.yaml|Pulumi\.dev\.yaml)(:[0-9]+)?: ", line), (
-            message
-        )
+        assert PLACE.match(line), message
         assert len(line) < 1500, message
         assert line.isprintable(), message
 
@@ -279,7 +300,7 @@ def test_an_unknown_cost_center_is_named_everywhere(code: str, tmp_path: Path) -
         assert "allowed, from costCenters: CC-2001, CC-2002" in message
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", SETTINGS)
 def test_every_line_with_a_key_that_stands_twice_is_an_error(tmp_path: Path, file: str) -> None:
     lines = TEXTS[file].decode().splitlines()
     tried = 0
@@ -334,17 +355,17 @@ def test_on_the_command_line_a_corrupt_file_is_exit_status_2_and_no_traceback(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    file = data.draw(st.sampled_from(FILES))
+    file = data.draw(st.sampled_from(SETTINGS if command == "show" else FILES))
     text = TEXTS[file]
     index = data.draw(st.integers(0, len(text) - 1))
     message = outcome(tmp_path, file, text[:index] + bytes([byte]) + text[index + 1 :])
     if message is None:
         return
-    for name in ("__main__.py", "Pulumi.yaml", "policy"):
+    for name in ("__main__.py", "Pulumi.yaml", "policy/PulumiPolicy.yaml", "policy/__main__.py", "policy/rules"):
         if not (tmp_path / name).exists():
             (tmp_path / name).symlink_to(HOME / name)
     words_ = ["config", "show"] if command == "show" else ["preview"]
-    monkeypatch.setattr("sys.argv", ["cloudmart", *words_, "--stack", "dev", "--root", str(tmp_path)])
+    monkeypatch.setattr("sys.argv", ["cloudmart", *words_, "--stack", stack_of(file), "--root", str(tmp_path)])
     with pytest.raises(SystemExit) as exit_:
         main()
     output = capsys.readouterr()

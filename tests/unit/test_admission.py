@@ -109,7 +109,7 @@ def test_a_layer_that_is_off_does_not_read_the_packs_configuration(project: Proj
         ('{"probes": {"need": []}}', "policy/config/dev.json: probes.need: no such key"),
         (
             '{"limit-request-ratio": {"maxCpuRatio": "5"}}',
-            'limit-request-ratio.maxCpuRatio: found "5"; allowed: a number',
+            "limit-request-ratio.maxCpuRatio: found '5'; allowed: a number",
         ),
         (
             '{"cost-labels": {"namespaces": {"shop": {"cost-center": "CC-2003"}}}}',
