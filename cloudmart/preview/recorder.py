@@ -55,7 +55,7 @@ from pulumi.runtime.settings import SETTINGS, set_root_resource
 from pulumi.runtime.stack import register_stack_transformation
 
 from cloudmart.errors import UserError, meant
-from cloudmart.settings.source import read
+from cloudmart.settings.source import read, shown
 
 SECRET = "[secret]"  # noqa: S105 (the mask, not a secret)
 """Stands in ``Recorded.inputs`` and ``Recording.outputs`` for every secret leaf."""
@@ -218,7 +218,7 @@ def _record(stack: str, root: Path, overrides: Mapping[str, Any]) -> Recording:
     project = _load_yaml(root / "Pulumi.yaml")
     project_name = project.get("name")
     if not isinstance(project_name, str) or not project_name:
-        raise UserError(f"Pulumi.yaml: name: expected the project's name, found {project_name!r}")
+        raise UserError(f"Pulumi.yaml: name: found {shown(project_name)}; allowed: the project's name")
     program = root / str(project.get("main") or "")
     if program.is_dir():
         program /= "__main__.py"
@@ -712,7 +712,7 @@ def _section(value: Any, file: str) -> dict[str, Any]:
 
 def _load_yaml(file: Path) -> dict[str, Any]:
     if not file.exists():
-        raise UserError(f"{file.name}: no such file in {file.parent.name or file.parent}")
+        raise UserError(f"{file.name}: no such file in {file.parent}")
     # The settings' reader: a plain one would write out what aliases mean, and never end.
     return read(file, file.name).data
 

@@ -372,7 +372,7 @@ def _edges(settings: Settings, origins: Mapping[Path_, Origin]) -> Iterable[str]
         for name in taken:
             if name in others:
                 yield f"{_where((path, name), origins)}: found a name that is taken; allowed: one of its own"
-    targets = [*settings.services, *stores, *settings.externals]
+    targets = list(dict.fromkeys([*settings.services, *stores, *settings.externals]))
     for name, service in settings.services.items():
         for index, target in enumerate(service.needs):
             if target not in targets:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -391,3 +392,15 @@ def test_what_is_renamed_or_moved_with_an_alias_is_the_same_and_without_one_is_a
     assert old <= {urn for found in after.resources for urn in (found.urn, *found.aliases)}
     # Not all: a parent's name is no part of its children's URNs.
     assert not old <= {urn for found in lost.resources for urn in (found.urn, *found.aliases)}
+
+
+@pytest.mark.parametrize(("name", "found"), [("", "nothing"), ("name: 5", "5"), ("name: ''", "''")])
+def test_a_project_without_a_name_is_an_error_that_says_what_is_allowed(tmp_path: Path, name: str, found: str) -> None:
+    (project(tmp_path, "") / "Pulumi.yaml").write_text(f"runtime: python\n{name}\n")
+    with pytest.raises(UserError, match=rf"^Pulumi\.yaml: name: found {found}; allowed: the project's name$"):
+        record("dev", tmp_path)
+
+
+def test_a_folder_without_a_project_is_named_by_its_whole_path(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"^Pulumi\.yaml: no such file in {re.escape(str(tmp_path))}$"):
+        record("dev", tmp_path)

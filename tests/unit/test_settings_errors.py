@@ -340,6 +340,13 @@ def test_a_stack_that_says_nothing_of_what_is_wrong_in_the_catalog_is_not_named(
     assert problem.startswith(f"catalog.yaml:{marked_line(text)}: {found}")
 
 
+def test_a_name_that_two_have_is_listed_once_as_allowed(tmp_path: Path) -> None:
+    text = changed(
+        "needs: [mail]", "needs: [nothing]", changed("externals:\n", "externals:\n  web: {description: x, host: y}\n")
+    )
+    assert problems(write(tmp_path, text))[-1].endswith("needs[0]: found 'nothing'; allowed: web, postgres, mail")
+
+
 def test_every_broken_catalog_above_is_whole_without_its_fault(tmp_path: Path) -> None:
     assert loaded(write(tmp_path)).settings.project == "shop"
 
