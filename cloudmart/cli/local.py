@@ -80,13 +80,16 @@ def local_reset(root: Path, runtime: Literal["binary", "kind"], yes: bool, forma
 @ROOT
 @formats("text", "json")
 def local_status(root: Path, format_: str) -> None:
-    """Say what runs and where."""
+    """Say what runs and where.
+
+    Exit status: 0 running, 1 not running, or not whole.
+    """
     from cloudmart.cluster.local import LocalCluster
 
     status = LocalCluster(root).status()
     if format_ == "json":
         print_json(status.as_json())
-        return
+        sys.exit(0 if status.running else 1)
     click.echo("running" if status.running else "not running: `cloudmart local start` starts it")
     if status.info is not None:
         click.echo(f"  server      {status.info.server} ({status.info.version})")
@@ -95,6 +98,7 @@ def local_status(root: Path, format_: str) -> None:
     for component in status.components:
         ports = ", ".join(map(str, component.ports))
         click.echo(f"  {'up  ' if component.pid is not None else 'DOWN'}  {component.name} (port {ports})")
+    sys.exit(0 if status.running else 1)
 
 
 def _show_cluster(cluster: LocalCluster, info: ClusterInfo, runtime: str, format_: str) -> None:

@@ -139,6 +139,13 @@ def test_what_there_is_of_the_local_cluster_is_printed_by_whatever_changes_it(ve
     assert data["components"] == [{"name": "etcd", "up": True, "ports": [2]}]
 
 
+@pytest.mark.parametrize("format_", ["text", "json"])
+def test_a_script_learns_from_the_exit_status_that_the_local_cluster_does_not_run(tmp_path: Path, format_: str) -> None:
+    result = CliRunner().invoke(cli, ["local", "status", "--root", str(tmp_path), "--format", format_])
+    assert result.exit_code == 1
+    assert "running" in result.stdout
+
+
 @pytest.mark.usefixtures("local_cluster")
 def test_a_day_of_load_prints_its_summaries_and_where_it_was_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
