@@ -233,7 +233,7 @@ class LocalCluster:
         record = {"runtime": runtime, "fingerprint": fingerprint, "version": answered}
         if record != self._recorded():
             written = self._record.with_suffix(".tmp")
-            written.write_text(json.dumps(record))
+            _own(written).write_text(json.dumps(record))
             written.replace(self._record)
         info = self._info()
         if info is None:
@@ -278,7 +278,7 @@ class LocalCluster:
             elif metric["name"] == "node_memory_working_set_bytes":
                 metric["value"] += f" + {500 * 2**20}.0"
         documents += [*_documents(CONFIG / "usage.yaml"), *_documents(CONFIG / "volumes.yaml")]
-        (self.directory / "config.yaml").write_text(yaml.safe_dump_all(documents, sort_keys=False))
+        _own(self.directory / "config.yaml").write_text(yaml.safe_dump_all(documents, sort_keys=False))
 
     def _apply_objects(self) -> None:
         # kwokctl makes metrics-server's objects, and leaves those with yesterday's port as they are.
@@ -304,7 +304,7 @@ class LocalCluster:
     ) -> None:
         """Run kwokctl, and give up as soon as a component that it started has died."""
         log = self.directory / "kwokctl.log"
-        with log.open("w") as output:
+        with _own(log).open("w") as output:
             # PATH: kwokctl would take any kubectl that it finds there for the one of the cluster's version.
             # umask: kwokctl writes its keys readable by everyone.
             process = subprocess.Popen(
@@ -538,6 +538,12 @@ def _fingerprint(runtime: Runtime) -> str:
     for path in sorted(CONFIG.iterdir()):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _own(path: Path) -> Path:
+    """The file, made where it is not there: for its owner alone, as what kwokctl writes."""
+    path.touch(0o600)
+    return path
 
 
 def _documents(path: Path) -> list[Any]:

@@ -122,7 +122,8 @@ def test_every_component_listens_on_loopback_alone(cluster: LocalCluster) -> Non
 
 def test_nobody_else_on_the_machine_can_read_its_files(cluster: LocalCluster) -> None:
     assert stat.S_IMODE(cluster.directory.stat().st_mode) == 0o700
-    assert stat.S_IMODE(cluster.kubeconfig.stat().st_mode) == 0o600
+    files = [cluster.kubeconfig, *(cluster.directory / name for name in ("config.yaml", "cluster.json", "kwokctl.log"))]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     keys = list(cluster.directory.rglob("*.key"))
     assert keys
     assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
@@ -359,9 +360,9 @@ def test_reset_empties_the_cluster_and_touches_nothing_beside_it(own: LocalClust
 
 
 def test_the_command_line_starts_reports_and_stops(own: LocalCluster) -> None:
-    def run(*arguments: str) -> str:
+    def run(*arguments: str, code: int = 0) -> str:
         result = CliRunner().invoke(cli, ["local", *arguments, "--root", str(own.root)], catch_exceptions=False)
-        assert result.exit_code == 0
+        assert result.exit_code == code
         return result.stdout
 
     started = run("start")
@@ -371,6 +372,6 @@ def test_the_command_line_starts_reports_and_stops(own: LocalCluster) -> None:
     assert reported["running"] is True
     assert all(component["up"] for component in reported["components"])
     run("stop")
-    stopped = run("status")
+    stopped = run("status", code=1)
     assert stopped.startswith("not running")
     assert "DOWN  etcd" in stopped

@@ -158,7 +158,8 @@ def test_kind_is_handed_to_kwokctl_with_a_kubeconfig_of_our_own(
     said = (tmp_path / "said").read_text()
     assert f"create cluster --name {cluster.name} --runtime kind-podman" in said
     assert f"--kubeconfig {cluster.kubeconfig}" in said
-    assert stat.S_IMODE(cluster.kubeconfig.stat().st_mode) == 0o600
+    files = [cluster.kubeconfig, *(cluster.directory / name for name in ("cluster.json", "kwokctl.log"))]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
 def test_delete_removes_its_own_directory_and_never_follows_a_link(tmp_path: Path) -> None:
