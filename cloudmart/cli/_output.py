@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import json
 import os
 import sys
@@ -36,12 +37,24 @@ def traceback(wanted: bool) -> Iterator[None]:
 
 
 def require_place(file: Path, option: str = "--out ") -> None:
-    """Raises ``UserError`` where no file can be, before the work that is to be written into it. `option` is how it was
-    given, up to its name."""
+    """Raises ``UserError`` where no file can be, and for what the project itself is read from, before the work that is to
+    be written into it. `option` is how it was given, up to its name."""
     if os.path.isdir(file):  # noqa: PTH112 - that of `Path` raises for a name that is too long
         raise UserError(f"{option}{file}: found a folder; allowed: a file")
     if not os.path.isdir(file.parent):  # noqa: PTH112 - as above
         raise UserError(f"{option}{file}: found no folder {file.parent}; allowed: a file in a folder that exists")
+    refuse_inputs(file, option)
+
+
+def refuse_inputs(file: Path, option: str = "--out ") -> None:
+    """Raises ``UserError`` for what is a project's own: its catalog, what Pulumi keeps of it, the policies'
+    configuration."""
+    place = Path(os.path.realpath(file))  # and no error for links in a circle
+    configures = place.parent.parts[-2:] == ("policy", "config")
+    root = place.parents[2] if configures else place.parent
+    own = configures or place.name == "catalog.yaml" or fnmatch.fnmatchcase(place.name, "Pulumi*.yaml")
+    if own and all((root / name).is_file() for name in ("catalog.yaml", "Pulumi.yaml")):
+        raise UserError(f"{option}{file}: found a file that the project itself is read from; allowed: any other")
 
 
 def write(file: Path, text: str, option: str = "--out ") -> None:

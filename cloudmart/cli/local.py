@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from cloudmart.cli._options import ROOT, STACK, YES, OneOf, examples, formats
-from cloudmart.cli._output import confirm, print_json, say, write
+from cloudmart.cli._output import confirm, print_json, refuse_inputs, say, write
 from cloudmart.errors import UserError
 
 if TYPE_CHECKING:
@@ -161,6 +161,7 @@ def local_load(
     for line in load_.slow_autoscalers(settings, factor):
         say(line)
     file = out or root / ".local" / "load" / f"{stack}.json"
+    refuse_inputs(file)
     load_.prepare(file)
     timeline = driver.run(speed=factor, seed=seed, minutes=hours * 60, progress=say)
     load_.save(timeline, file)

@@ -283,3 +283,29 @@ def test_the_projects_folder_is_the_repository_wherever_the_command_is_run(
     here = run("config", "show", "-s", "dev")
     monkeypatch.chdir(tmp_path)
     assert run("config", "show", "-s", "dev") == here
+
+
+@pytest.mark.parametrize(
+    "file", ["catalog.yaml", "Pulumi.yaml", "Pulumi.dev.yaml", "Pulumi.new.yaml", "policy/config/dev.json", "link"]
+)
+@pytest.mark.parametrize("option", ["--out", "--also"])
+def test_no_output_is_written_over_what_the_project_is_read_from(
+    run: Run, project: Project, monkeypatch: pytest.MonkeyPatch, option: str, file: str
+) -> None:
+    monkeypatch.chdir(project.root)
+    (project.root / "link").symlink_to("catalog.yaml")
+    before = (project.root / file).read_bytes() if file != "Pulumi.new.yaml" else None
+    value = file if option == "--out" else f"json={file}"
+    code, _, err = run("preview", "--stack", "dev", "--format", "json", option, value, "--root", str(project.root))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f" {file}: found a file that the project itself is read from; allowed: any other" in err
+    assert (project.root / file).read_bytes() == before if before else not (project.root / file).exists()
+
+
+@pytest.mark.parametrize("file", ["catalog.json", "policy/dev.json", "out/catalog.yaml", "out/Pulumi.dev.yaml"])
+def test_a_file_of_such_a_name_that_no_project_is_read_from_may_be_written(
+    run: Run, project: Project, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    monkeypatch.chdir(project.root)
+    (project.root / "out").mkdir()
+    assert run("graph", "--stack", "dev", "--out", file, "--root", str(project.root))[0] == 0
