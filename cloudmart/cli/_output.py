@@ -37,8 +37,8 @@ def traceback(wanted: bool) -> Iterator[None]:
 
 
 def require_place(file: Path, option: str = "--out ") -> None:
-    """Raises ``UserError`` where no file can be, and for what the project itself is read from, before the work that is to
-    be written into it. `option` is how it was given, up to its name."""
+    """Raises ``UserError`` where no file can be, and for what the project itself is read from, before the work that is
+    to be written into it. `option` is how it was given, up to its name."""
     if os.path.isdir(file):  # noqa: PTH112 - that of `Path` raises for a name that is too long
         raise UserError(f"{option}{file}: found a folder; allowed: a file")
     if not os.path.isdir(file.parent):  # noqa: PTH112 - as above

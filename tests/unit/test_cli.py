@@ -298,7 +298,7 @@ def test_no_output_is_written_over_what_the_project_is_read_from(
     value = file if option == "--out" else f"json={file}"
     code, _, err = run("preview", "--stack", "dev", "--format", "json", option, value, "--root", str(project.root))
     assert (code, err.count("\n")) == (2, 1)
-    assert f" {file}: found a file that the project itself is read from; allowed: any other" in err
+    assert f"error: {option} {value}: found a file that the project itself is read from; allowed: any other" in err
     assert (project.root / file).read_bytes() == before if before else not (project.root / file).exists()
 
 
