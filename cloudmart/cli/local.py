@@ -46,6 +46,17 @@ def local_start(root: Path, runtime: Literal["binary", "kind"], format_: str) ->
     _show_cluster(cluster, info, runtime, format_)
 
 
+@local.command("definitions", epilog=examples("local definitions  # in a pipeline, before `preview`"))
+def local_definitions() -> None:
+    """Fetch the definitions of custom kinds, which `preview` checks objects against, without a cluster.
+
+    `start` does the same. Nothing is fetched where they are; prints the folder.
+    """
+    from cloudmart.cluster import crds
+
+    click.echo(crds.ensure(say))
+
+
 @local.command("stop", epilog=examples("local stop"))
 @ROOT
 @formats("text", "json")

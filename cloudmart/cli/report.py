@@ -66,6 +66,7 @@ def report_command(
     """
     from datetime import UTC, datetime
 
+    from cloudmart.cluster import crds
     from cloudmart.cluster import load as load_
     from cloudmart.finops import rightsize
     from cloudmart.finops.allocation.saved import Saved
@@ -84,5 +85,5 @@ def report_command(
         source = Source(client=client, window=client.window(window or "7d", datetime.now(UTC)))
     usage = None if timeline is None else rightsize.from_run(load_.read_timeline(timeline))
     with traceback(debug):
-        found = content(gather(stack, root, base=base, source=source, usage=usage))
+        found = content(gather(stack, root, base=base, source=source, usage=usage, definitions=crds.folder()))
     print_or_write({"html": html.page, "markdown": markdown.summary}[format_](found), out)

@@ -409,5 +409,5 @@ def summary(result: SchemaResult) -> Sequence[str]:
     if result.unfetched:
         count = sum(result.unchecked.values())
         objects = "1 object" if count == 1 else f"{count} objects"
-        lines.append(f"{objects} of custom kinds not checked: `cloudmart local start` fetches their schemas once")
+        lines.append(f"{objects} of custom kinds not checked: `cloudmart local definitions` fetches their schemas once")
     return lines

@@ -54,13 +54,15 @@ def gather(
     base: str | None = None,
     source: Source | None = None,
     usage: Sequence[Usage] | None = None,
+    definitions: Path | None = None,
 ) -> Report:
     """Preview a stack, compare it with ``base``, ask ``source`` what ran, and size by ``usage`` or else by what ran.
 
-    Raises :class:`UserError` for bad input of any kind and where the source cannot be asked.
+    ``definitions`` of custom kinds are for the preview. Raises :class:`UserError` for bad input of any kind and where
+    the source cannot be asked.
     """
     where = (root or HOME).resolve()
-    result = preview(stack, where, against=Against(base=base) if base else None)
+    result = preview(stack, where, against=Against(base=base) if base else None, definitions=definitions)
     settings = load(stack, where)
     notes: list[str] = []
     if base is not None and result.before is None:

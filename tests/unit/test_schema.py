@@ -311,7 +311,7 @@ def test_custom_kinds_are_no_errors_before_their_definitions_are_fetched(tmp_pat
     assert (result.errors, result.checked) == ([], 1)
     assert summary(result) == [
         "1 x fruit.example.com/v1 Apple: no schema, not checked",
-        "1 object of custom kinds not checked: `cloudmart local start` fetches their schemas once",
+        "1 object of custom kinds not checked: `cloudmart local definitions` fetches their schemas once",
     ]
 
 
