@@ -17,9 +17,11 @@ from cloudmart.preview.run import PreviewResult
 SCHEMA, SETTINGS = "object-schema", "settings"
 """What is no rule of the pack: faults of objects, and files that do not load."""
 
-# How every message about a file begins: its name, the line where there is one, and the key path.
+# How every message about a file begins: its name, the line where there is one, another file that it goes over, and the
+# key path.
 _IN_FILE = re.compile(
-    r"(?P<file>[\w./-]+\.(?:ya?ml|json))(?::(?P<line>\d+))?: (?:(?P<path>[\w.:/\[\]-]+): )?(?P<what>.*)"
+    r"(?P<file>[\w./-]+\.(?:ya?ml|json))(?::(?P<line>\d+))?(?: over [\w./-]+:\d+)?: "
+    r"(?:(?P<path>[\w.:/\[\]-]+): )?(?P<what>.*)"
 )
 _KINDS = "https://kubernetes.io/docs/reference/kubernetes-api/"
 

@@ -310,6 +310,12 @@ def test_the_file_line_and_key_of_a_message_are_read(line: str, place: Place | N
     assert not one.what.startswith(("catalog", "Pulumi", "policy"))
 
 
+def test_a_value_that_does_not_go_with_another_files_is_placed_and_its_message_names_both() -> None:
+    line = "Pulumi.dev.yaml:4 over catalog.yaml:28: services.web.replicas: found replicas 9 is outside the range"
+    (one,) = findings.of_error(UserError(line))
+    assert (one.place, one.what) == (Place("Pulumi.dev.yaml", 4, "services.web.replicas"), line)
+
+
 # --- comment and page ------------------------------------------------------------------------------------------------
 
 
