@@ -124,7 +124,7 @@ def _path(chart: Chart, root: Path, timeout: float) -> str | None:
             text = contents(place / "Chart.yaml", name_of) if (place / "Chart.yaml").exists() else _missing()
         else:
             text = _from_archive(place)
-        found = parse(text, name_of).data
+        found = parse(text, name_of, texts=True).data
         name, version = found["name"], str(found["version"])
         # Helm looks for a subchart below the name of its chart, whatever its alias.
         subcharts = [str(dependency["name"]) for dependency in found.get("dependencies") or ()]

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,8 +115,9 @@ def contents(path: Path, name: str, most: int = _MAX_BYTES) -> bytes:
 
 # The program reads the files that the preview has read: the same bytes are the same document.
 @functools.lru_cache(maxsize=8)
-def parse(content: bytes, name: str) -> Document:
-    """The document of a file's bytes, not to be changed. Raises ``UserError`` as :func:`read` does."""
+def parse(content: bytes, name: str, *, texts: bool = False) -> Document:
+    """The document of a file's bytes, not to be changed; with `texts` every value as it is written, for the files of
+    others, which need not be unambiguous. Raises ``UserError`` as :func:`read` does."""
     text = _text(content, name)
     try:
         _check_events(text, name)
@@ -130,7 +131,7 @@ def parse(content: bytes, name: str) -> Document:
     except (ValueError, OverflowError):  # an escape for a character that there is not
         raise UserError(f"{name}: not valid YAML: found an escape of no character") from None
     lines: dict[Path_, int] = {}
-    data = _plain(node, (), name, lines) if node is not None else {}
+    data = _plain(node, (), name, lines, _written if texts else _scalar) if node is not None else {}
     if not isinstance(data, dict):
         raise UserError(f"{name}:1: found {shown(data)}; allowed: a mapping of keys to values")
     return Document(name, data, lines)
@@ -237,11 +238,13 @@ def _key_problem(node: yaml.Node, before: Container[str]) -> str | None:
     return None
 
 
-def _plain(node: yaml.Node, path: Path_, name: str, lines: dict[Path_, int]) -> Any:
+def _plain(
+    node: yaml.Node, path: Path_, name: str, lines: dict[Path_, int], scalar: Callable[[yaml.ScalarNode], Any]
+) -> Any:
     line = node.start_mark.line + 1
     lines.setdefault(path, line)
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(child, (*path, index), name, lines) for index, child in enumerate(node.value)]
+        return [_plain(child, (*path, index), name, lines, scalar) for index, child in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -249,17 +252,21 @@ def _plain(node: yaml.Node, path: Path_, name: str, lines: dict[Path_, int]) -> 
             if problem := _key_problem(key_node, result):
                 raise UserError(f"{name}:{key_line}: {dotted(path) or 'top level'}: {problem}")
             lines[(*path, key_node.value)] = key_line
-            result[key_node.value] = _plain(value_node, (*path, key_node.value), name, lines)
+            result[key_node.value] = _plain(value_node, (*path, key_node.value), name, lines, scalar)
         return result
     assert isinstance(node, yaml.ScalarNode)  # noqa: S101 - the only other kind
     try:
-        return _scalar(node)
+        return scalar(node)
     except _FoundError as error:
         raise UserError(f"{name}:{line}: {dotted(path)}: {error}") from None
 
 
 def _is_text(node: yaml.ScalarNode) -> bool:
     return bool(node.style) or (node.tag in _TEXTS and not _NUMBER_ELSEWHERE.fullmatch(node.value))
+
+
+def _written(node: yaml.ScalarNode) -> Any:
+    return str(node.value)
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
