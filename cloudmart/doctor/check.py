@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from cloudmart.verify.check import Judgement, Status, plain
+from cloudmart.verify.check import Judgement, Status, harmless, plain
 
 
 class Topic(StrEnum):
@@ -46,9 +46,9 @@ def skipped(topic: Topic, name: str, why: str) -> Check:
 
 def warned(topic: Topic, name: str, seen: str, mend: str) -> Check:
     """What works, or will be made to work, and is worth knowing."""
-    return Check(topic, name, Status.WARN, plain(seen), plain(mend))
+    return Check(topic, name, Status.WARN, plain(seen), harmless(mend))
 
 
 def failed(topic: Topic, name: str, seen: str, mend: str) -> Check:
     """What keeps `up` from working."""
-    return Check(topic, name, Status.FAIL, plain(seen), plain(mend))
+    return Check(topic, name, Status.FAIL, plain(seen), harmless(mend))

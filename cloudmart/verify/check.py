@@ -104,7 +104,7 @@ Report: TypeAlias = Judgement[Check]
 
 def finding(subject: str, seen: str, mend: str, status: Status = Status.FAIL) -> Finding:
     """A finding, with what comes from the cluster made harmless."""
-    return Finding(plain(subject), status, plain(seen), plain(mend))
+    return Finding(plain(subject), status, plain(seen), harmless(mend))
 
 
 def judged(stage: Stage, name: str, seen: str, findings: Iterable[Finding]) -> Check:
@@ -119,11 +119,17 @@ def skipped(stage: Stage, name: str, why: str) -> Check:
     return Check(stage, name, Status.SKIPPED, plain(why))
 
 
-def plain(text: str) -> str:
-    """On one line, not too long, and without what could steer a terminal: messages come from the cluster's users."""
+def harmless(text: str) -> str:
+    """On one line, and without what could steer a terminal: messages come from the cluster's users."""
     line = " ".join(text.split())
     if not line.isprintable():
         line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+    return line
+
+
+def plain(text: str) -> str:
+    """The same and not too long: for what is read. What is to be typed has to be whole."""
+    line = harmless(text)
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 

@@ -294,6 +294,14 @@ def test_formats_agree_and_foreign_text_steers_none_of_them() -> None:
     assert "<script>" not in report.as_markdown(found).replace("\\<", "")
 
 
+def test_a_command_that_mends_is_whole_in_every_format_however_long_it_is() -> None:
+    command = f"kubectl patch deployment web --type=json --patch '{'x' * 2000}'"
+    long = replace(_report(), checks=[judged(Stage.OBJECTS, "a", "v", [finding("w", "s" * 2000, command)])])
+    for text in (report.as_text(long), report.as_json(long), report.as_junit(long), report.as_markdown(long)):
+        assert command in text
+        assert "s" * 401 not in text
+
+
 def test_only_a_failure_is_an_exit_code() -> None:
     warned = replace(_report(), checks=[judged(Stage.API, "a", "v", [finding("w", "s", "m", Status.WARN)])])
     assert (warned.exit_code, _report().exit_code) == (0, 1)
