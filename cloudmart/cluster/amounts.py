@@ -42,7 +42,7 @@ def shown(item: str, value: Decimal) -> str:
 
 
 def of_pod(spec: Mapping[str, Any]) -> dict[str, Decimal]:
-    """What a pod takes of a quota: ``requests.cpu``, ``limits.memory`` and so on, and ``pods``.
+    """What a pod takes of a quota: ``requests.cpu``, ``limits.memory`` and so on, ``pods``, and their other names.
 
     As Kubernetes counts it: the containers and the sidecars together, or the largest init container with the sidecars
     before it, whichever is more; and the overhead of the pod's runtime.
@@ -61,7 +61,7 @@ def of_pod(spec: Mapping[str, Any]) -> dict[str, Decimal]:
                     peak = max(peak, sidecars + needed)
             overhead = amount((spec.get("overhead") or {}).get(item, 0))
             found[f"{kind}.{item}"] = max(running + sidecars, peak) + overhead
-    return found
+    return found | {"count/pods": found["pods"], "cpu": found["requests.cpu"], "memory": found["requests.memory"]}
 
 
 def _each(containers: Iterable[Mapping[str, Any]] | None, kind: str, item: str) -> list[Decimal]:

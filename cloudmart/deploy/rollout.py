@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
+from cloudmart.deploy.room import declared_quotas, foreign_quota
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Recording
 
 Progress = Callable[[str], None]
 Json = Mapping[str, Any]
+#: Namespace and name of each quota that the stack declares.
+Quotas = Container[tuple[str, str]]
 
 #: How long the workloads may take, in seconds; beyond a Deployment's own progress deadline of five minutes.
 _READY_SECONDS = 330.0
@@ -39,17 +42,17 @@ def wait_until_available(recording: Recording, kubectl: Kubectl, progress: Progr
     """
     seconds = float(os.environ.get("CLOUDMART_READY_SECONDS", _READY_SECONDS))
     deadline = time.monotonic() + seconds
-    waiting = list(workloads(recording))
+    waiting, quotas = list(workloads(recording)), declared_quotas(recording)
     progress(f"waiting for {len(waiting)} workloads to be available")
     failed = []
     while waiting := _incomplete(kubectl, waiting, progress):
         kind, namespace, name = waiting.pop(0)
-        why = _waited(kubectl, (kind, namespace, name), deadline, progress)
+        why = _waited(kubectl, (kind, namespace, name), quotas, deadline, progress)
         if why is None:
             progress(f"available {kind} {name}")
         else:
             failed.append(
-                f"{kind} {namespace}/{name} is not available ({why}): {_told(kubectl, kind, namespace, name)}"
+                f"{kind} {namespace}/{name} is not available ({why}): {_told(kubectl, kind, namespace, name, quotas)}"
             )
     if failed:
         raise UserError("\n".join(failed))
@@ -87,7 +90,9 @@ def _is_complete(live: Json) -> bool:
     return bool(status.get("replicas", 0) <= updated >= replicas and status.get("availableReplicas", 0) >= updated)
 
 
-def _waited(kubectl: Kubectl, workload: tuple[str, str, str], deadline: float, progress: Progress) -> str | None:
+def _waited(
+    kubectl: Kubectl, workload: tuple[str, str, str], quotas: Quotas, deadline: float, progress: Progress
+) -> str | None:
     """None when the rollout is complete; else what kubectl said in the end."""
     kind, namespace, name = workload
     told: set[str] = set()
@@ -112,15 +117,15 @@ def _waited(kubectl: Kubectl, workload: tuple[str, str, str], deadline: float, p
             continue
         if time.monotonic() >= deadline:
             return "no time left"
-        for reason in _reasons(kubectl, kind, namespace, name):
+        for reason in _reasons(kubectl, kind, namespace, name, quotas):
             if reason not in told:
                 told.add(reason)
                 progress(f"{kind} {name} waits: {reason}")
 
 
-def _told(kubectl: Kubectl, kind: str, namespace: str, name: str) -> str:
+def _told(kubectl: Kubectl, kind: str, namespace: str, name: str, quotas: Quotas) -> str:
     """Everything about a workload that is not available, in one line."""
-    reasons = list(_reasons(kubectl, kind, namespace, name))
+    reasons = list(_reasons(kubectl, kind, namespace, name, quotas))
     if not reasons:
         reasons = [f"no pod says why; `kubectl -n {namespace} describe {kind.lower()} {name}` shows its events"]
     live = kubectl.json("get", kind.lower(), name, f"--namespace={namespace}", "--ignore-not-found") or {}
@@ -142,7 +147,7 @@ def _of_before(live: Json) -> int:
     return int(status.get("availableReplicas", 0)) if rolling else 0
 
 
-def _reasons(kubectl: Kubectl, kind: str, namespace: str, app: str) -> Iterator[str]:
+def _reasons(kubectl: Kubectl, kind: str, namespace: str, app: str, quotas: Quotas) -> Iterator[str]:
     """Why pods of an application are not ready or not there, as scheduler, kubelet and controllers say it."""
     listed = kubectl.json("get", "pods,replicasets", f"--namespace={namespace}", f"--selector=app={app}")["items"]
     events = kubectl.json("get", "events", f"--namespace={namespace}", "--field-selector=type=Warning")["items"]
@@ -152,9 +157,9 @@ def _reasons(kubectl: Kubectl, kind: str, namespace: str, app: str) -> Iterator[
     for replica_set in listed:
         for condition in replica_set.get("status", {}).get("conditions", []):
             if replica_set["kind"] == "ReplicaSet" and condition["type"] == "ReplicaFailure":
-                yield _refused(condition.get("message", condition.get("reason", "")))
+                yield _refused(condition.get("message", condition.get("reason", "")), namespace, quotas)
     if kind == "StatefulSet" and (refused := _said_of(events, kind, app, "FailedCreate")):
-        yield _refused(refused)
+        yield _refused(refused, namespace, quotas)
 
 
 def _of_pod(pod: Json, unhealthy: str, namespace: str) -> Iterator[str]:
@@ -186,8 +191,10 @@ def _cure(why: str, container: Json, logs: str) -> str:
     return logs
 
 
-def _refused(message: str) -> str:
+def _refused(message: str, namespace: str, quotas: Quotas) -> str:
     cure = "raise namespace.headroom, or ask for less" if "quota" in message else "mend what is refused"
+    if foreign := foreign_quota(message, namespace, quotas):
+        cure = f"the stack does not declare that quota: `kubectl -n {namespace} delete resourcequota {foreign}`"
     return f"its pods are refused: {message}; {cure}, and run up again"
 
 

@@ -8,7 +8,8 @@ end.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +22,23 @@ _ITEMS = {"cpuPercent": ("requests.cpu", "limits.cpu"), "memoryPercent": ("reque
 #: The most that the setting takes.
 _MOST_PERCENT = 10_000
 _NONE = Decimal(0)
+_REFUSED = re.compile(r"exceeded quota: ([a-z0-9.-]+)")
+
+
+def declared_quotas(recording: Recording) -> frozenset[tuple[str, str]]:
+    """Namespace and name of each quota of a stack."""
+    return frozenset(
+        (str(one.namespace), str(one.object_name))
+        for one in recording.resources
+        if one.is_kubernetes_object and one.kind == "ResourceQuota"
+    )
+
+
+def foreign_quota(message: str, namespace: str, declared: Container[tuple[str, str]]) -> str | None:
+    """The quota that by an API server's message refuses pods, where the stack does not declare it: there no headroom
+    of the stack's own helps."""
+    found = _REFUSED.search(message)
+    return found[1] if found and (namespace, found[1]) not in declared else None
 
 
 def until_rolled_out(recording: Recording, settings: Settings, kubectl: Kubectl) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from cloudmart.cluster.amounts import amount, amounts, of_pod, shown
+from cloudmart.cluster.live import Reference
 from cloudmart.verify.check import Check, Finding, Stage, Status, count, finding, judged, skipped
 from cloudmart.verify.state import Object, State, conditions, reason
 
@@ -30,15 +31,20 @@ def checks(state: State) -> Iterator[Check]:
 def _quotas(state: State) -> Check:
     name = "room for a rollout and for every autoscaler at its most"
     told, findings = [], []
-    for _, live in state.present("ResourceQuota"):
-        namespace = live["metadata"]["namespace"]
+    for reference, live in state.found("ResourceQuota"):
+        if not _counts_ours(live):
+            continue
+        namespace = reference.namespace
         status = live.get("status") or {}
         hard, used = amounts(status.get("hard")), amounts(status.get("used"))
         if not hard:
             # The controller counts within seconds of a quota's making.
             findings.append(
                 finding(
-                    _label(live), "is not counted yet", state.kubectl("get", "quota", namespace=namespace), Status.WARN
+                    reference.label,
+                    "is not counted yet",
+                    state.kubectl("get", "quota", namespace=namespace),
+                    Status.WARN,
                 )
             )
             continue
@@ -46,32 +52,29 @@ def _quotas(state: State) -> Check:
             ((used.get(item, Decimal(0)) / most, item) for item, most in hard.items() if most and _scarce(item)),
             default=None,
         )
-        told.append(f"{namespace} {share[0]:.0%} of {share[1]}" if share else f"{namespace} without CPU or memory")
-        findings += _too_small(state, live, hard, used)
+        whose = namespace if reference in state.expected.objects else f"{namespace}/{reference.name}, undeclared,"
+        told.append(f"{whose} {share[0]:.0%} of {share[1]}" if share else f"{whose} without CPU or memory")
+        findings += _too_small(state, reference, hard, used)
     if not told and not findings:
         return skipped(Stage.QUOTA, name, "no quota is there")
     return judged(Stage.QUOTA, name, f"most used: {', '.join(told)}", findings)
 
 
+def _counts_ours(quota: Object) -> bool:
+    """Whether it counts pods of a service: those run on, have requests, and are of no class that is the cluster's."""
+    spec = quota.get("spec") or {}
+    return not spec.get("scopeSelector") and set(spec.get("scopes") or ()) <= {"NotTerminating", "NotBestEffort"}
+
+
 def _scarce(item: str) -> bool:
     # Claims are declared one by one, and their quota is exactly what they take.
-    return item == "pods" or item.endswith((".cpu", ".memory"))
-
-
-def _label(live: Object) -> str:
-    metadata = live["metadata"]
-    return f"{live['kind']} {metadata['namespace']}/{metadata['name']}"
+    return item.endswith(("pods", "cpu", "memory"))
 
 
 def _too_small(
-    state: State, quota: Object, hard: Mapping[str, Decimal], used: Mapping[str, Decimal]
+    state: State, quota: Reference, hard: Mapping[str, Decimal], used: Mapping[str, Decimal]
 ) -> Iterator[Finding]:
-    namespace = quota["metadata"]["namespace"]
-    mend = (
-        f"{state.put_back} puts the declared quota back; where it is the declared one, raise `namespace.headroom` in "
-        f"Pulumi.{state.expected.settings.stack}.yaml, or delete what is not declared: "
-        + state.kubectl("get", "pods", namespace=namespace)
-    )
+    namespace, mend = quota.namespace, _mend(state, quota)
     free = {item: most - used.get(item, Decimal(0)) for item, most in hard.items()}
     # A rollout starts a pod of the new version before it ends one of the old.
     largest: dict[str, tuple[Decimal, str]] = {}
@@ -89,19 +92,30 @@ def _too_small(
         needed, name = largest[item]
         if needed > free[item]:
             yield finding(
-                _label(quota),
+                quota.label,
                 f"{item}: {shown(item, used.get(item, Decimal(0)))} of {shown(item, hard[item])} used, no room for one "
                 f"more pod of {name} ({shown(item, needed)}): a rollout would be refused",
                 mend,
             )
         elif growth[item] > free[item]:
             yield finding(
-                _label(quota),
+                quota.label,
                 f"{item}: {shown(item, used.get(item, Decimal(0)))} of {shown(item, hard[item])} used, every "
                 f"autoscaler at its most would take {shown(item, growth[item])} more",
                 mend,
                 Status.WARN,
             )
+
+
+def _mend(state: State, quota: Reference) -> str:
+    if quota not in state.expected.objects:
+        delete = state.kubectl("delete", "resourcequota", quota.name, namespace=quota.namespace)
+        return f"the stack does not declare it: {delete}"
+    return (
+        f"{state.put_back} puts the declared quota back; where it is the declared one, raise `namespace.headroom` in "
+        f"Pulumi.{state.expected.settings.stack}.yaml, or delete what is not declared: "
+        + state.kubectl("get", "pods", namespace=quota.namespace)
+    )
 
 
 def _pod_of(state: State, deployment: Object) -> dict[str, Decimal]:

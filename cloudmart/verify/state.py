@@ -19,8 +19,8 @@ from cloudmart.drift import look
 Object: TypeAlias = Mapping[str, Any]
 
 _METRICS = "/apis/metrics.k8s.io/v1beta1"
-#: What is looked at in every namespace of the stack, whoever made it: pods, what runs them, what they are given and
-#: what shields them.
+#: What is looked at in every namespace of the stack, whoever made it: pods, what runs them, what they are given, what
+#: shields them and what refuses them.
 _AROUND = (
     ("v1", "Pod"),
     ("v1", "PersistentVolumeClaim"),
@@ -28,6 +28,7 @@ _AROUND = (
     ("apps/v1", "StatefulSet"),
     ("apps/v1", "DaemonSet"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("v1", "ResourceQuota"),
 )
 
 

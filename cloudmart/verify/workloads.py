@@ -9,6 +9,7 @@ from typing import Any
 
 from cloudmart.cluster.amounts import amount, shown
 from cloudmart.cluster.live import Reference
+from cloudmart.deploy.room import declared_quotas, foreign_quota
 from cloudmart.settings.rules import COST_CENTER
 from cloudmart.verify.check import Check, Finding, Stage, Status, count, finding, judged, skipped
 from cloudmart.verify.state import Object, State, age, conditions, reason, time_of
@@ -92,11 +93,12 @@ def _workload(state: State, reference: Reference, live: Object) -> Iterator[Find
         resume = state.kubectl("rollout", "resume", argument, namespace=reference.namespace)
         yield finding(reference.label, "its rollout is paused: changes do not reach the pods", resume, Status.WARN)
     if (failure := found.get("ReplicaFailure")) and failure["status"] == "True":
-        yield finding(
-            reference.label,
-            f"its pods are refused: {reason(failure)}",
-            f"mend what refuses them (the quota, a policy, an account that is missing), then {state.put_back}",
-        )
+        why = reason(failure)
+        mend = f"mend what refuses them (the quota, a policy, an account that is missing), then {state.put_back}"
+        if foreign := foreign_quota(why, reference.namespace, declared_quotas(state.expected.recording)):
+            delete = state.kubectl("delete", "resourcequota", foreign, namespace=reference.namespace)
+            mend = f"the stack does not declare that quota: {delete}"
+        yield finding(reference.label, f"its pods are refused: {why}", mend)
     available = found.get("Available")
     progressing = found.get("Progressing")
     if progressing and progressing["status"] == "False":
@@ -104,19 +106,30 @@ def _workload(state: State, reference: Reference, live: Object) -> Iterator[Find
         yield finding(
             reference.label,
             f"its rollout is stuck, {ready} of {wanted} ready: {reason(progressing)}",
-            f"see its pods below; mend the cause and run {state.up}, or go back: {undo}",
+            f"{_where(state, reference, live)}; mend the cause and run {state.up}, or go back: {undo}",
         )
     elif ready < wanted or (available and available["status"] != "True"):
         yield finding(
             reference.label,
             f"{ready} of {count(wanted, 'pod')} ready"
             + (f": {reason(available)}" if available and available["status"] != "True" else ""),
-            f"see its pods below; {see}",
+            f"{_where(state, reference, live)}; {see}",
             # Those that are ready serve.
             Status.WARN if available and available["status"] == "True" and ready else Status.FAIL,
         )
     elif updated < wanted or live["metadata"].get("generation", 0) > status.get("observedGeneration", 0):
         yield finding(reference.label, f"{updated} of {count(wanted, 'pod')} of the newest version", see, Status.WARN)
+
+
+def _where(state: State, reference: Reference, live: Object) -> str:
+    """Where it says why: at its pods, but those that are refused are not there."""
+    told = any(
+        _owns(reference, live, pod, item["metadata"].get("labels") or {}) and _runs(item) and not _is_ready(item)
+        for pod, item in state.found("Pod")
+    )
+    if told:
+        return "see its pods below"
+    return state.kubectl("describe", _argument(reference), namespace=reference.namespace) + " says why"
 
 
 def _argument(workload: Reference) -> str:

@@ -47,10 +47,13 @@ class Cluster(Kubectl):
         return self.workload
 
 
+DECLARED = {("shop", "shop-quota")}
+
+
 def error_of(cluster: Cluster, kind: str = "Deployment") -> str:
-    why = rollout._waited(cluster, (kind, "shop", "web"), 0, lambda _: None)
+    why = rollout._waited(cluster, (kind, "shop", "web"), DECLARED, 0, lambda _: None)
     assert why is not None
-    return f"({why}) {rollout._told(cluster, kind, 'shop', 'web')}"
+    return f"({why}) {rollout._told(cluster, kind, 'shop', 'web', DECLARED)}"
 
 
 def container(**state: Json) -> Json:
@@ -79,6 +82,7 @@ UNHEALTHY = {
     "message": "Readiness probe failed:\nHTTP probe failed with statuscode: 503",
 }
 QUOTA = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: shop-quota, requested: limits.cpu=1"}
+FOREIGN = {**QUOTA, "message": "exceeded quota: extra, requested: pods=1, used: pods=13, limited: pods=3"}
 REFUSED = {
     "reason": "FailedCreate",
     "involvedObject": {"kind": "StatefulSet", "name": "web"},
@@ -116,10 +120,24 @@ REFUSED = {
             Cluster(replica_sets=[{"status": {"conditions": [QUOTA]}}]),
             "its pods are refused: exceeded quota: shop-quota, requested: limits.cpu=1; raise namespace.headroom,",
         ),
+        (
+            Cluster(replica_sets=[{"status": {"conditions": [FOREIGN]}}]),
+            "limited: pods=3; the stack does not declare that quota: `kubectl -n shop delete resourcequota extra`, and",
+        ),
         (Cluster(events=[REFUSED]), "its pods are refused: create Pod web-0 failed: violates PodSecurity; mend what"),
         (Cluster(), "no pod says why; `kubectl -n shop describe statefulset web` shows its events"),
     ],
-    ids=("unscheduled", "config", "crash", "ended", "probe", "quota", "refused", "silent"),
+    ids=(
+        "unscheduled",
+        "config",
+        "crash",
+        "ended",
+        "probe",
+        "quota",
+        "a quota of somebody else's",
+        "refused",
+        "silent",
+    ),
 )
 def test_whatever_keeps_pods_back_is_told_with_its_cure_in_one_line(cluster: Cluster, said: str) -> None:
     cluster.rollouts.append("error: timed out waiting for the condition")
@@ -134,9 +152,11 @@ def test_a_watch_that_is_cut_off_is_taken_up_again_and_an_api_server_that_stays_
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     lost = "error: the server has lost the connection"
-    assert rollout._waited(Cluster(rollouts=[lost, lost, None]), ("Deployment", "shop", "web"), 0, print) is None
+    assert (
+        rollout._waited(Cluster(rollouts=[lost, lost, None]), ("Deployment", "shop", "web"), DECLARED, 0, print) is None
+    )
     with pytest.raises(KubectlError, match="waiting for Deployment shop/web: the server has lost the connection"):
-        rollout._waited(Cluster(rollouts=[lost] * 3), ("Deployment", "shop", "web"), 0, print)
+        rollout._waited(Cluster(rollouts=[lost] * 3), ("Deployment", "shop", "web"), DECLARED, 0, print)
     assert issubclass(KubectlError, UserError)
 
 

@@ -237,6 +237,42 @@ def test_what_is_broken_is_told_at_its_stage_with_its_mend(
     assert mend in told[0][1]
 
 
+def _quota(name: str, hard: Json, used: Json, **spec: object) -> dict[Reference, Json]:
+    reference = Reference("v1", "ResourceQuota", SPACE, name)
+    metadata = {"name": name, "namespace": SPACE}
+    return {reference: {"metadata": metadata, "spec": spec, "status": {"hard": hard, "used": used}}}
+
+
+@pytest.mark.parametrize("item", ["pods", "count/pods", "cpu", "memory", "limits.cpu"])
+def test_a_quota_that_somebody_added_is_judged_under_each_of_its_names_and_mended_by_deleting_it(item: str) -> None:
+    state = healthy()
+    state = replace(state, live={**state.live, **_quota("extra", {item: "3"}, {item: "3"})})
+    (check,) = [one for one in checks(state) if one.stage is Stage.QUOTA]
+    (found,) = check.findings
+    assert (found.subject, found.status) == (f"ResourceQuota {SPACE}/extra", Status.FAIL)
+    assert found.mend.endswith(f"kubectl --context c delete -n {SPACE} resourcequota extra")
+    assert "cloudmart/extra, undeclared, 100% of" in check.seen
+
+
+@pytest.mark.parametrize("spec", [{"scopes": ["BestEffort"]}, {"scopeSelector": {"matchExpressions": []}}])
+def test_a_quota_of_pods_that_are_none_of_ours_is_none_of_verify_s(spec: Json) -> None:
+    state = healthy()
+    state = replace(state, live={**state.live, **_quota("system", {"pods": "0"}, {"pods": "0"}, **spec)})
+    assert [one.status for one in checks(state) if one.stage is Stage.QUOTA] == [Status.PASS]
+
+
+def test_a_workload_whose_pods_a_foreign_quota_refuses_names_that_quota_and_no_pods_that_are_not_there() -> None:
+    state = without(healthy(), "Pod", "user-service-0")
+    why = 'pods "user-service-0" is forbidden: exceeded quota: extra, requested: pods=1, used: pods=13, limited: pods=3'
+    the(state, "Deployment", "user-service")["status"] = {
+        "conditions": [{"type": "ReplicaFailure", "status": "True", "message": why}]
+    }
+    found = [one.mend for check in checks(state) if check.name == "available" for one in check.findings]
+    assert found[0].endswith(f"delete -n {SPACE} resourcequota extra")
+    assert "see its pods below" not in found[1]
+    assert f"describe -n {SPACE} deployment/user-service says why" in found[1]
+
+
 def test_a_pod_of_the_old_version_is_left_to_the_rollout_that_replaces_it() -> None:
     state = healthy()
     the(state, "Pod", "user-service-0")["metadata"]["labels"]["cost-center"] = "CC-3001"
