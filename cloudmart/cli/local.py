@@ -132,7 +132,7 @@ def _show_cluster(cluster: LocalCluster, info: ClusterInfo, runtime: str, format
 @click.option(
     "--profile",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="YAML file with the load of each service. [default: what follows from the catalog's `traffic`]",
+    help="YAML file with the load of each service. [default: catalog.yaml: what follows from each service's `traffic`]",
 )
 @click.option("--speed", default="60x", show_default=True, help="How much faster than the clock the day passes.")
 @click.option("--seed", default=1, show_default=True, help="The same seed, the same load.")
@@ -154,11 +154,15 @@ def local_load(
     from cloudmart.finops import prices, tables
     from cloudmart.finops.rightsize import monthly
     from cloudmart.settings import load
+    from cloudmart.settings.load import CATALOG
 
     factor = load_.speed(speed)
     settings = load(stack, root)
     book = prices.of_stack(settings.prices, root)
-    found = load_.from_settings(settings) if profile is None else load_.read_profile(profile)
+    if profile is None or profile.resolve() == (root / CATALOG).resolve():
+        found = load_.from_settings(settings)
+    else:
+        found = load_.read_profile(profile, settings.services)
     cluster = LocalCluster(root)
     if not cluster.is_running():
         raise UserError("local cluster: not running; `cloudmart local start` starts it")

@@ -15,7 +15,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -132,11 +132,21 @@ def from_settings(settings: Settings) -> Profile:
     return Profile(services=services)
 
 
-def read_profile(path: Path) -> Profile:
-    """A profile from a YAML file. Raises ``UserError`` naming file, key path, what was found and what is allowed."""
+def read_profile(path: Path, known: Collection[str] | None = None) -> Profile:
+    """A profile from a YAML file. Raises ``UserError`` naming file, key path, what was found and what is allowed.
+
+    :param known: the services there are; None for any.
+    """
     document = read(path, str(path))
     origins = {at: Origin(str(path), line) for at, line in document.lines.items()}
-    return _validated(Profile, document.data, origins, path)
+    profile = _validated(Profile, document.data, origins, path)
+    for name in profile.services:
+        if known is not None and name not in known:
+            raise UserError(
+                f"{origins['services', name]}: services: found {shown(name)}{meant(name, known)}; "
+                f"allowed: {', '.join(known)}"
+            )
+    return profile
 
 
 def demand(profile: Profile, name: str, minute: float, seed: int) -> tuple[float, float]:
@@ -375,12 +385,6 @@ class Driver:
         )
 
     def _require_pods(self) -> None:
-        known = [*self.settings.services, *self.settings.stores]
-        for name in self.profile.services:
-            if name not in known:
-                raise UserError(
-                    f"profile: services: found {shown(name)}{meant(name, known)}; allowed: {', '.join(known)}"
-                )
         found = {pod.service for pod in self._pods()}
         if missing := [name for name in self.profile.services if name not in found]:
             raise UserError(
