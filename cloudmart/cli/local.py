@@ -125,7 +125,10 @@ def _show_cluster(cluster: LocalCluster, info: ClusterInfo, runtime: str, format
 
 
 @local.command(
-    "load", epilog=examples("local load  # a day in 24 minutes", "local load --hours 2 --speed 120x --out run.json")
+    "load",
+    epilog=examples(
+        "local load  # a day in 24 minutes", "local load --from 9 --hours 4 --speed 120x --out run.json  # with a sale"
+    ),
 )
 @STACK
 @ROOT
@@ -136,6 +139,7 @@ def _show_cluster(cluster: LocalCluster, info: ClusterInfo, runtime: str, format
 )
 @click.option("--speed", default="60x", show_default=True, help="How much faster than the clock the day passes.")
 @click.option("--seed", default=1, show_default=True, help="The same seed, the same load.")
+@click.option("--from", "begin", type=click.IntRange(0, 23), default=0, show_default=True, help="Hour to begin at.")
 @click.option("--hours", type=click.FloatRange(0.1, 24 * 14), default=24, show_default=True, help="Of the load's time.")
 @click.option(
     "--out",
@@ -144,9 +148,20 @@ def _show_cluster(cluster: LocalCluster, info: ClusterInfo, runtime: str, format
 )
 @formats("text", "json")
 def local_load(
-    stack: str, root: Path, profile: Path | None, speed: str, seed: int, hours: float, out: Path | None, format_: str
+    stack: str,
+    root: Path,
+    profile: Path | None,
+    speed: str,
+    seed: int,
+    begin: int,
+    hours: float,
+    out: Path | None,
+    format_: str,
 ) -> None:
-    """Let a day of load pass over the simulated pods of a stack that is up, and watch what the cluster makes of it."""
+    """Let a day of load pass over the simulated pods of a stack that is up, and watch what the cluster makes of it.
+
+    Ctrl-C ends it early, with what was seen until then.
+    """
     from cloudmart.cluster import load as load_
     from cloudmart.cluster import toolchain
     from cloudmart.cluster.kubectl import Kubectl
@@ -178,14 +193,20 @@ def local_load(
     file = out or root / ".local" / "load" / f"{stack}.json"
     refuse_inputs(file)
     load_.prepare(file)
-    timeline = driver.run(speed=factor, seed=seed, minutes=hours * 60, progress=say)
+    stopped: load_.StoppedError | None = None
+    try:
+        timeline = driver.run(speed=factor, seed=seed, begin=begin * 60, minutes=hours * 60, progress=say)
+    except load_.StoppedError as error:
+        timeline, stopped = error.timeline, error
     load_.save(timeline, file)
     write(picture := file.with_suffix(".svg"), load_.replicas_chart(timeline))
     if format_ == "json":
         print_json({**load_.summary(timeline), "timeline": str(file), "picture": str(picture)})
-        return
-    tables.print_table(_summaries(timeline), sys.stdout)
-    click.echo(f"{file}\n{picture}")
+    else:
+        tables.print_table(_summaries(timeline), sys.stdout)
+        click.echo(f"{file}\n{picture}")
+    if stopped is not None:
+        raise stopped.__cause__ or stopped
 
 
 def _summaries(timeline: Timeline) -> Table:

@@ -277,7 +277,10 @@ def prepare(path: Path) -> None:
     """Makes sure that a file can be written, before a day is spent on what goes into it. Raises ``UserError``."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
         path.touch()
+        if new:  # a run that is given up would leave it, empty
+            path.unlink()
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
@@ -334,6 +337,14 @@ def slow_autoscalers(settings: Settings, speed: float) -> Iterator[str]:
 # --- driving ---------------------------------------------------------------------------------------------------------
 
 
+class StoppedError(KeyboardInterrupt):
+    """A run that was interrupted, with what it has seen until then; its cause is the interruption."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        super().__init__()
+        self.timeline = timeline
+
+
 @dataclass(frozen=True, kw_only=True)
 class Driver:
     """Drives one namespace of a cluster whose pods are simulated."""
@@ -346,12 +357,23 @@ class Driver:
     #: Seconds between ticks; metrics-server looks every 10.
     tick: float = 3.0
 
-    def run(self, *, speed: float, seed: int, minutes: float = DAY, progress: Progress, warm_up: float = 0) -> Timeline:
+    def run(
+        self,
+        *,
+        speed: float,
+        seed: int,
+        begin: float = 0,
+        minutes: float = DAY,
+        progress: Progress,
+        warm_up: float = 0,
+    ) -> Timeline:
         """Lets `minutes` of a day pass and says a line for every hour of it.
 
+        :param begin: the minute of the day to begin at.
         :param warm_up: seconds for which the first minute's load stands before the day begins, so that the autoscalers
             start from where the night before would have left them.
         :raises UserError: a service of the profile has no pods, or the cluster does not answer.
+        :raises StoppedError: it was interrupted after its first tick; the pods use again what they used before.
         """
         self._require_pods()
         version = self.kubectl.json("version")["serverVersion"]["gitVersion"]
@@ -359,10 +381,10 @@ class Driver:
         try:
             end = time.monotonic() + warm_up
             while time.monotonic() < end:
-                self._tick(0, seed)
+                self._tick(begin, seed)
                 time.sleep(max(0.0, min(self.tick, end - time.monotonic())))
             start, hour, number = time.monotonic(), -1, 0
-            while (minute := (time.monotonic() - start) / 60 * speed) < minutes:
+            while (minute := begin + (time.monotonic() - start) / 60 * speed) < begin + minutes:
                 here = self._tick(minute, seed)
                 points += here
                 if int(minute // 60) > hour:
@@ -372,8 +394,15 @@ class Driver:
                 # Kept to the grid: a slow answer must not make the day longer.
                 time.sleep(max(0.0, start + number * self.tick - time.monotonic()))
                 number = max(number, int((time.monotonic() - start) / self.tick))
+        except KeyboardInterrupt as interrupted:
+            if points:
+                raise StoppedError(self._timeline(points, speed, seed, version)) from interrupted
+            raise
         finally:
             self._write({})
+        return self._timeline(points, speed, seed, version)
+
+    def _timeline(self, points: Sequence[Point], speed: float, seed: int, version: str) -> Timeline:
         return Timeline(
             stack=self.settings.stack,
             seed=seed,

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from cloudmart.cli import cli
+from cloudmart.cli.local import local_load
 from cloudmart.cluster import load as load_
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.cluster.load import DAY, Driver, Load, Point, Profile, Shape, Timeline, demand, from_settings
@@ -312,9 +314,45 @@ def test_the_load_is_taken_away_when_the_run_is_interrupted(settings: Settings) 
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        made.run(speed=60, seed=1, minutes=60, progress=interrupt)
+    with pytest.raises(load_.StoppedError) as stopped:
+        made.run(speed=60, seed=1, begin=9 * 60, minutes=60, progress=interrupt)
     assert usage_of(kubectl.applied[-1]) == {"a": None}
+    assert [point.minute for point in stopped.value.timeline.points] == [pytest.approx(9 * 60, abs=5)]
+
+
+def _runs(monkeypatch: pytest.MonkeyPatch, run_: Callable[..., Timeline], out: Path) -> Result:
+    monkeypatch.setattr(LocalCluster, "is_running", lambda _: True)
+    monkeypatch.setattr(Driver, "run", run_)
+    return CliRunner().invoke(cli, ["local", "load", "--root", str(HOME), "--out", str(out)], standalone_mode=False)
+
+
+def test_an_interrupted_run_keeps_what_it_has_seen_and_ends_as_interrupted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stopped(*_: object, **__: object) -> Timeline:
+        raise load_.StoppedError(timeline(point(0), point(10))) from KeyboardInterrupt()
+
+    ended = _runs(monkeypatch, stopped, tmp_path / "run.json")
+    assert isinstance(ended.exception, click.Abort)
+    assert len(load_.read_timeline(tmp_path / "run.json").points) == 2
+    assert (tmp_path / "run.svg").exists()
+    assert str(tmp_path / "run.json") in ended.output
+
+
+def test_a_run_that_is_interrupted_before_it_has_seen_anything_leaves_no_empty_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stopped(*_: object, **__: object) -> Timeline:
+        raise KeyboardInterrupt
+
+    assert isinstance(_runs(monkeypatch, stopped, tmp_path / "run.json").exception, click.Abort)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_help_s_example_of_a_sale_has_one(profile: Profile) -> None:
+    assert "--from 9 --hours 4" in (local_load.epilog or "")
+    orders = [demand(profile, "order-service", 9 * 60 + minute, 1)[0] for minute in range(4 * 60)]
+    assert max(orders) > 5 * min(orders)
 
 
 def test_a_pod_that_goes_while_its_load_is_written_does_not_end_the_run(settings: Settings) -> None:
