@@ -27,28 +27,39 @@ _NAMES = ("Kubecost holds allocations of ours", "cost of the last day")
 
 @dataclass(frozen=True)
 class Told:
-    """What the Allocation API said: a report, or why there is none."""
+    """What the Allocation API said: a report, or why there is none; and whether the user said where it is."""
 
     report: actual.Report | None = None
     refused: str = ""
+    named: bool = False
 
 
-def ask(kubectl: Kubectl, namespace: str, url: str | None) -> Told:
-    """Asks for the last day of a namespace. Changes nothing."""
+def at(url: str) -> Client:
+    """The API at an address that the user gives; asks nothing yet. Raises ``UserError`` where it is none."""
+    return Client.at(url, time_limit=TIME_LIMIT)
+
+
+def ask(kubectl: Kubectl, namespace: str, named: Client | None) -> Told:
+    """Asks for the last day of a namespace, the API named or else the one found in the cluster. Changes nothing."""
     try:
-        client = Client.at(url, time_limit=TIME_LIMIT) if url else discover(kubectl, time_limit=TIME_LIMIT)
+        client = named or discover(kubectl, time_limit=TIME_LIMIT)
         window = client.window("24h", datetime.now(UTC))
         return Told(
             actual.report(client, window, "namespace", filters={"namespace": (namespace,)}, idle="hide", trend=False)
         )
     except UserError as error:
-        return Told(refused=str(error))
+        return Told(refused=str(error), named=named is not None)
 
 
 def checks(state: State, told: Told) -> Iterator[Check]:
     """Reachable first; a cost only of what was answered."""
     declared = state.expected.recording.outputs.get("kubecostUrl") is not None
     if told.report is None:
+        if told.named:
+            mend = "name an address that answers here, with --url or CLOUDMART_COST_URL, or none"
+            yield judged(Stage.COST, _NAMES[0], "not known", [finding("Kubecost", told.refused, mend)])
+            yield skipped(Stage.COST, _NAMES[1], "the address that was given does not answer")
+            return
         if not declared:
             left_out = [line for line in state.left_out if line.startswith("kubecost")]
             why = left_out[0] if left_out else "Kubecost is off in this stack, and the cluster has none that answers"

@@ -11,6 +11,7 @@ from pathlib import Path
 from cloudmart.cluster.api import Api, connected
 from cloudmart.cluster.kubectl import KubectlError
 from cloudmart.deploy.expected import Expected, expected, target_of
+from cloudmart.finops.allocation.client import Client
 from cloudmart.settings import load
 from cloudmart.verify import (
     autoscaling,
@@ -41,7 +42,8 @@ _PARALLEL = 16
 class _Asked:
     stack: str
     context: str | None
-    url: str | None
+    #: Whom to ask for costs, where the user says so.
+    costs: Client | None
 
 
 def verify(
@@ -55,18 +57,18 @@ def verify(
 ) -> Report:
     """Verifies a stack in its cluster: `context`, else the stack's own, else the local cluster.
 
-    Looks again after each change for up to `wait` seconds, until nothing fails. Raises ``UserError`` for bad settings
-    and for a cluster that cannot be reached.
+    Looks again after each change for up to `wait` seconds, until nothing fails. Raises ``UserError`` for bad settings,
+    for a `url` that is no address and for a cluster that cannot be reached.
     """
     started = time.monotonic()
-    asked = _Asked(stack, context, url)
+    asked = _Asked(stack, context, None if url is None else costs.at(url))
     left_out: list[str] = []
     settings = load(stack, root)
     kubectl = target_of(settings, context, root).kubectl
     with connected(kubectl) as api:
         with ThreadPoolExecutor(_PARALLEL) as pool:
             reading = state.begin(api, pool)
-            cost = pool.submit(costs.ask, kubectl, settings.namespace.name, url)
+            cost = pool.submit(costs.ask, kubectl, settings.namespace.name, asked.costs)
             found = expected(stack, context, root, left_out.append)
             seen = state.finish(reading, found, left_out, context)
             told = cost.result()
@@ -78,7 +80,7 @@ def _again(asked: _Asked, api: Api, before: State) -> tuple[State, costs.Told]:
     found: Expected = before.expected
     with ThreadPoolExecutor(_PARALLEL) as pool:
         reading = state.begin(api, pool)
-        cost = pool.submit(costs.ask, found.target.kubectl, found.settings.namespace.name, asked.url)
+        cost = pool.submit(costs.ask, found.target.kubectl, found.settings.namespace.name, asked.costs)
         return state.finish(reading, found, before.left_out, asked.context), cost.result()
 
 

@@ -225,6 +225,7 @@ def test_a_wrong_call_says_so_on_stderr_with_exit_status_2(run: Run, args: tuple
         (("config", "show", "--root", "/no/such/folder"), "--root: Directory '/no/such/folder' does not exist."),
         (("local", "load", "--hours", "0"), "--hours: 0.0 is not in the range 0.1<=x<=336."),
         (("verify", "--wait", "5"), "--wait: found '5'; allowed: a number with its unit"),
+        (("verify", "--url", "notaurl"), "url: found 'notaurl'; allowed: http://HOST:PORT or https://"),
     ],
 )
 def test_a_wrong_value_is_one_line_on_stderr_and_exit_status_2(run: Run, args: tuple[str, ...], message: str) -> None:

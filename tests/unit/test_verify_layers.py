@@ -303,6 +303,16 @@ def _day(cost: float, *, rows: bool = True) -> costs.Told:
     return costs.Told(found)
 
 
+def test_an_address_that_the_user_names_and_nobody_answers_at_fails_where_no_kubecost_is_declared() -> None:
+    told = costs.ask(healthy().expected.target.kubectl, SPACE, costs.at("http://127.0.0.1:9"))
+    outputs = {name: value for name, value in healthy().expected.recording.outputs.items() if name != "kubecostUrl"}
+    recording = replace(healthy().expected.recording, outputs=outputs)
+    first, second = costs.checks(replace(healthy(), expected=replace(healthy().expected, recording=recording)), told)
+    assert (first.status, second.status) == (Status.FAIL, Status.SKIPPED)
+    assert "http://127.0.0.1:9: cannot be reached" in first.findings[0].seen
+    assert "--url" in first.findings[0].mend
+
+
 @pytest.mark.parametrize(
     ("told", "statuses", "seen", "mend"),
     [
