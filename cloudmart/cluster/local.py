@@ -190,6 +190,8 @@ class LocalCluster:
             )
         fingerprint = _fingerprint(runtime)
         if recorded.get("fingerprint") == fingerprint and (info := self._info()) is not None:
+            if runtime == "binary":
+                self._put_back(progress)
             return info
         self._require_room()
         if runtime == "kind":
@@ -280,15 +282,24 @@ class LocalCluster:
         documents += [*_documents(CONFIG / "usage.yaml"), *_documents(CONFIG / "volumes.yaml")]
         _own(self.directory / "config.yaml").write_text(yaml.safe_dump_all(documents, sort_keys=False))
 
-    def _apply_objects(self) -> None:
-        # kwokctl makes metrics-server's objects, and leaves those with yesterday's port as they are.
+    def _objects(self) -> str:
+        """Nodes, the storage class, and metrics-server's objects, which kwokctl makes."""
         manifests = [
             text for component in self._kwok_yaml()["components"] for text in component.get("manifestContents", ())
         ]
-        objects = [f"--filename={CONFIG / name}" for name in ("nodes.yaml", "storage.yaml")]
-        self.kubectl(
-            "apply", "--server-side", "--force-conflicts", "--filename=-", *objects, stdin="\n---\n".join(manifests)
-        )
+        return "\n---\n".join([*manifests, *((CONFIG / name).read_text() for name in ("nodes.yaml", "storage.yaml"))])
+
+    def _put_back(self, progress: Progress) -> None:
+        """What somebody has deleted of it from a running cluster."""
+        objects = self._objects()
+        there = self.kubectl("get", "--filename=-", "--ignore-not-found", "--output=name", stdin=objects)
+        if len(there.split()) < sum(1 for document in yaml.safe_load_all(objects) if document):
+            progress("putting back what is missing of nodes, storage class and metrics-server")
+            self._apply_objects()
+
+    def _apply_objects(self) -> None:
+        # kwokctl leaves objects with yesterday's port as they are.
+        self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=self._objects())
         port = self._options()["kwokControllerPort"]
         for node in _documents(CONFIG / "nodes.yaml"):
             # kwok writes its port only to nodes that are new to it; it changes when the cluster is made anew.

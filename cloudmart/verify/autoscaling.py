@@ -63,8 +63,7 @@ def _blind(state: State, reference: Reference, live: Object) -> Iterator[Finding
             mend = (
                 "bring its target back from 0, see above"
                 if disabled
-                else f"{describe}; metrics come from metrics-server: "
-                + state.kubectl("get", "apiservice", "v1beta1.metrics.k8s.io")
+                else f"{describe}; metrics come from metrics-server: {state.metrics_server}"
             )
             yield finding(reference.label, f"{kind} is {condition['status']}: {reason(condition)}", mend)
     if told:

@@ -192,8 +192,7 @@ def _usage(state: State) -> Check:
                 finding(
                     "metrics.k8s.io",
                     f"does not answer: {state.node_usage.refused}",
-                    "install metrics-server, or see why it is down: "
-                    + state.kubectl("get", "apiservice", "v1beta1.metrics.k8s.io"),
+                    f"metrics come from metrics-server: {state.metrics_server}",
                 )
             ],
         )

@@ -112,6 +112,14 @@ class State:
         """What makes live objects as declared again."""
         return self.expected.put_back(self.context)
 
+    @property
+    def metrics_server(self) -> str:
+        """What brings metrics-server back, or says why it is down."""
+        look = self.kubectl("get", "apiservice", "v1beta1.metrics.k8s.io")
+        if self.expected.target.local:
+            return f"`cloudmart local start` puts back what is missing of it; else see why it is down: {look}"
+        return f"install it, or see why it is down: {look}"
+
     def kubectl(self, *arguments: str, namespace: str = "") -> str:
         """A command to type."""
         words = [*arguments[:1], *(["-n", namespace] if namespace else []), *arguments[1:]]

@@ -221,6 +221,14 @@ def test_a_second_start_does_nothing_and_takes_less_than_a_second(own: LocalClus
     assert pids(own) == before
 
 
+def test_start_puts_back_what_somebody_deleted_of_a_running_cluster(own: LocalCluster) -> None:
+    before = pids(own)
+    own.kubectl("delete", "apiservice/v1beta1.metrics.k8s.io", "node/node-b", "storageclass/standard")
+    own.start(say)
+    own.kubectl("get", "apiservice/v1beta1.metrics.k8s.io", "node/node-b", "storageclass/standard")
+    assert pids(own) == before
+
+
 def test_two_checkouts_have_clusters_of_their_own(cluster: LocalCluster, own: LocalCluster) -> None:
     assert cluster.name != own.name
     ports = [{port for c in local.status().components for port in c.ports} for local in (cluster, own)]

@@ -305,6 +305,14 @@ def test_nodes_that_are_not_ready_or_without_metrics_are_told() -> None:
     assert found == ["is not ready: gone", "does not answer: no such API"]
 
 
+@pytest.mark.parametrize(("local", "mend"), [(True, "`cloudmart local start` puts back"), (False, "install it, or")])
+def test_metrics_that_are_gone_are_brought_back_as_their_cluster_does_it(local: bool, mend: str) -> None:
+    expected = replace(_expected(), target=Target(kubectl=_KUBECTL, local=local))
+    down = replace(healthy(), expected=expected, node_usage=Read(refused="404 page not found"))
+    (found,) = [one for check in checks(down) if check.stage is Stage.NODES for one in check.findings]
+    assert mend in found.mend
+
+
 EVIL = "a\x1b[2J|b\n<script>&"
 
 
