@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -14,6 +15,8 @@ from cloudmart.verify.state import Object, State
 #: Who writes for us: the way without a CLI, and Pulumi's provider, which names itself so with a suffix of its own.
 _OURS = ("cloudmart", "pulumi-kubernetes")
 _AS_DECLARED = "as declared"
+#: The path of a whole container, as drift writes it.
+_CONTAINER = re.compile(r"\b(containers|initContainers|ephemeralContainers)\[[^\[\]]*\]$")
 
 
 def checks(state: State) -> Iterator[Check]:
@@ -78,13 +81,16 @@ def _differing(state: State) -> Iterator[Finding]:
     """What drift finds in objects that are there; lost and changed labels are told above, by who looks for ours."""
     for one in state.drift:
         declared = state.expected.objects.get(one.object)
-        if declared is None or one.object not in state.live:
+        # What was changed in a pod is in no object that is declared.
+        of_pod = one.object.kind == "Pod" and one.path
+        if one.object not in state.live or not (declared or of_pod):
             continue
-        labels = declared.object["metadata"].get("labels") or {}
+        labels = (declared.object["metadata"].get("labels") if declared else None) or {}
         if one.path.startswith("metadata.labels") and any(one.path.endswith(key) for key in labels):
             continue
-        status = Status.WARN if one.kind is Kind.ADDED else Status.FAIL
-        yield finding(one.object.label, sentence(one), one.mend, status)
+        # A field more may be harmless. A container more is a program of somebody's, with the service's rights.
+        is_warning = one.kind is Kind.ADDED and not _CONTAINER.search(one.path)
+        yield finding(one.object.label, sentence(one), one.mend, Status.WARN if is_warning else Status.FAIL)
 
 
 def _managers(live: Object) -> Counter[str]:

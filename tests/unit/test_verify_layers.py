@@ -276,6 +276,26 @@ def test_what_drift_finds_is_told_unless_it_is_of_something_else() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "path", "status"),
+    [
+        ("Deployment", "spec.template.spec.containers[name=miner]", Status.FAIL),
+        ("Deployment", "spec.template.spec.initContainers[name=miner]", Status.FAIL),
+        ("Pod", "spec.ephemeralContainers[name=miner]", Status.FAIL),
+        ("Deployment", "spec.template.spec.containers[name=web].env[name=DEBUG]", Status.WARN),
+        ("Deployment", "spec.template.spec.volumes[name=more]", Status.WARN),
+    ],
+)
+def test_a_container_that_somebody_added_fails_where_another_field_only_warns(
+    kind: str, path: str, status: Status
+) -> None:
+    state = healthy()
+    reference = next(ref for ref in state.live if ref.kind == kind and ref.namespace == SPACE)
+    added = look.Finding(kind=look.Kind.ADDED, object=reference, path=path, live="{...}", by="kubectl-edit", mend="m")
+    (check,) = [one for one in objects.checks(replace(state, drift=[added])) if one.name == "as declared"]
+    assert [(one.subject, one.status) for one in check.findings] == [(reference.label, status)]
+
+
 def test_who_may_not_compare_fields_is_told_so_and_not_that_all_is_well() -> None:
     state = replace(healthy(), drift_refused="Service shop/a: is forbidden")
     (check,) = [check for check in objects.checks(state) if check.name == "as declared"]
