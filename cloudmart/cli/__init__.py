@@ -101,6 +101,8 @@ def main() -> None:
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.Abort as aborted:
+        if isinstance(aborted.__cause__, KeyboardInterrupt):
+            click.echo("; ".join(["interrupted", *getattr(aborted.__cause__, "__notes__", ())]), err=True)
         sys.exit(128 + (signal.SIGTERM if isinstance(aborted.__cause__, _TerminatedError) else signal.SIGINT))
     except click.ClickException as error:
         click.echo(message(_said(error)), err=True)

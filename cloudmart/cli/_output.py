@@ -36,6 +36,16 @@ def traceback(wanted: bool) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def interruptible(then: str) -> Iterator[None]:
+    """What to do after an interruption that leaves something half done, told with it."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupted:
+        interrupted.add_note(then)
+        raise
+
+
 def require_place(file: Path, option: str = "--out ") -> None:
     """Raises ``UserError`` where no file can be, and for what the project itself is read from, before the work that is
     to be written into it. `option` is how it was given, up to its name."""

@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from cloudmart.cli._options import DEBUG, ROOT, STACK, YES, context_named, examples, formats
-from cloudmart.cli._output import confirm, print_json, say, traceback
+from cloudmart.cli._output import confirm, interruptible, print_json, say, traceback
 
 _CONTEXT = context_named("Context of your kubeconfig. [default: the stack's own; without one, the local cluster]")
+_AGAIN = "the same command again goes on from what is done"
 
 
 @click.command(
@@ -38,7 +39,7 @@ def up_command(stack: str, context: str | None, refresh: bool, format_: str, roo
     from cloudmart.deploy import table, up
     from cloudmart.finops import tables
 
-    with traceback(debug):
+    with traceback(debug), interruptible(_AGAIN):
         deployed = up.up(stack, context, root, say, refresh=refresh)
     if format_ == "json":
         print_json(table.data(deployed))
@@ -80,7 +81,7 @@ def down_command(
         if delete_data and (claims := up.data_at_risk(stack, context, root, say)):
             what += f" and delete the data in {', '.join(claims)}"
         confirm("down", what, "--yes (YES=1 of make)")
-    with traceback(debug):
+    with traceback(debug), interruptible(_AGAIN):
         left = up.down(stack, context, root, say, delete_data=delete_data)
     if format_ == "json":
         print_json({"stack": stack, "kept": list(left)})

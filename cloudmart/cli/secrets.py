@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cloudmart.cli._options import DEBUG, OUT, ROOT, STACK, YES, completing, context_named, examples, formats
-from cloudmart.cli._output import confirm, print_json, print_tables, say, traceback
+from cloudmart.cli._output import confirm, interruptible, print_json, print_tables, say, traceback
 from cloudmart.errors import UserError
 
 if TYPE_CHECKING:
@@ -107,14 +107,16 @@ def rotate_command(
     say(f"Pulumi.{stack}.yaml: rotation {planned.rotation} of {name} is written; commit it")
     if write_only:
         return
-    with traceback(debug):
+    # The same again would be one rotation more.
+    goes_on = f"the rotation stands in Pulumi.{stack}.yaml: `cloudmart up --stack {stack}` goes on with it"
+    with traceback(debug), interruptible(goes_on):
         try:
             before = None
             if not planned.generated:
                 before = rotation.fetches(planned, up.target_of(load(stack, root), context, root, say).kubectl)
             deployed = up.up(stack, context, root, say)
         except UserError:
-            say(f"the rotation stands in Pulumi.{stack}.yaml: `cloudmart up --stack {stack}` goes on with it")
+            say(goes_on)
             raise
         if before is not None:
             rotation.wait_until_fetched(planned, deployed.target.kubectl, before)

@@ -235,6 +235,31 @@ def test_a_wrong_value_is_one_line_on_stderr_and_exit_status_2(run: Run, args: t
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("args", "what", "told"),
+    [
+        (("up",), "up", "interrupted; the same command again goes on from what is done\n"),
+        (("down", "--yes"), "down", "interrupted; the same command again goes on from what is done\n"),
+        (
+            ("secrets", "rotate", "postgres-password", "--yes"),
+            "up",
+            "interrupted; the rotation stands in Pulumi.dev.yaml: `cloudmart up --stack dev` goes on with it\n",
+        ),
+    ],
+)
+def test_an_interruption_is_told_with_what_goes_on_from_there(
+    run: Run, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], what: str, told: str
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"cloudmart.deploy.up.{what}", interrupted)
+    monkeypatch.setattr("cloudmart.secrets.rotation.write", lambda *_: None)
+    code, _, err = run(*args)
+    assert code == 130
+    assert err.endswith(f"\n{told}")
+
+
 def test_every_choice_says_what_was_meant() -> None:
     types = [parameter.type for command in COMMANDS.values() for parameter in command.params]
     assert {type(one) for one in types if isinstance(one, click.Choice)} == {OneOf}
