@@ -204,7 +204,7 @@ def _cluster_asked(stack: str | None, context: str | None, root: Path) -> Kubect
     local = LocalCluster(root).status()
     if not local.running or local.info is None:
         raise UserError(
-            f"stack {stack}: its cluster is the local one, which is not running; allowed: `cloudmart local start`, "
-            "another --stack, --context or --url"
+            f"stack {stack}: its cluster is the local one, which is {local.trouble}; allowed: `cloudmart local "
+            "start`, another --stack, --context or --url"
         )
     return Kubectl(path=toolchain.kubectl(), kubeconfig=local.info.kubeconfig)

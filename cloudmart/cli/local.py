@@ -101,7 +101,7 @@ def local_status(root: Path, format_: str) -> None:
     if format_ == "json":
         print_json(status.as_json())
         sys.exit(0 if status.running else 1)
-    click.echo("running" if status.running else "not running: `cloudmart local start` starts it")
+    click.echo("running" if status.running else f"{status.trouble}: `cloudmart local start` starts it")
     if status.info is not None:
         click.echo(f"  server      {status.info.server} ({status.info.version})")
         click.echo(f"  kubeconfig  {status.info.kubeconfig}")
@@ -179,8 +179,8 @@ def local_load(
     else:
         found = load_.read_profile(profile, settings.services)
     cluster = LocalCluster(root)
-    if not cluster.is_running():
-        raise UserError("local cluster: not running; `cloudmart local start` starts it")
+    if not (status := cluster.status()).running:
+        raise UserError(f"local cluster: {status.trouble}; `cloudmart local start` starts it")
     driver = load_.Driver(
         kubectl=Kubectl(path=toolchain.kubectl(), kubeconfig=cluster.kubeconfig),
         settings=settings,

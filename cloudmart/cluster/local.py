@@ -86,6 +86,12 @@ class Status:
     components: tuple[Component, ...]
     nodes: tuple[str, ...]
 
+    @property
+    def trouble(self) -> str:
+        """What a cluster is that is not `running`; `local start` helps in either case."""
+        up = bool(self.components) and all(component.pid is not None for component in self.components)
+        return "running, but does not answer that it is ready" if up else "not running"
+
     def as_json(self) -> dict[str, object]:
         """The shape that ``cloudmart local status --format json`` prints."""
         info = self.info

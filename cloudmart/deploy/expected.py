@@ -112,11 +112,11 @@ def target_of(settings: Settings, context: str | None, root: Path) -> Target:
     kubectl = in_context(settings.stack, root, context)
     if kubectl is not None:
         return Target(kubectl=kubectl, local=False)
-    info = LocalCluster(root).status().info
-    if info is None:
+    status = LocalCluster(root).status()
+    if (info := status.info) is None:
         raise UserError(
-            f"stack {settings.stack}: its cluster is the local one, which is not running; allowed: a running one "
-            f"(`cloudmart up --stack {settings.stack}` starts it), or --context"
+            f"stack {settings.stack}: its cluster is the local one, which is {status.trouble}; allowed: one that "
+            f"answers (`cloudmart up --stack {settings.stack}` starts it), or --context"
         )
     return Target(kubectl=Kubectl(path=toolchain.kubectl(), kubeconfig=info.kubeconfig), local=True)
 

@@ -17,7 +17,7 @@ from cloudmart.cli.local import local_load
 from cloudmart.cluster import load as load_
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.cluster.load import DAY, Driver, Load, Point, Profile, Shape, Timeline, demand, from_settings
-from cloudmart.cluster.local import LocalCluster
+from cloudmart.cluster.local import LocalCluster, Status
 from cloudmart.errors import UserError
 from cloudmart.finops.rightsize import from_run
 from cloudmart.preview.recorder import HOME
@@ -165,6 +165,10 @@ def test_a_wrong_profile_is_one_error_that_names_the_file_its_line_the_key_and_w
     assert str(error.value) == f"{tmp_path}/sale.yaml:{said}"
 
 
+def _status(*, running: bool) -> Status:
+    return Status(running=running, runtime="binary", info=None, components=(), nodes=())
+
+
 _ONE = "{shape: steady, cpu: {low: 1, high: 1}, memory: {low: 1Mi, high: 1Mi}}"
 
 
@@ -186,7 +190,7 @@ def test_the_project_s_own_catalog_is_the_load_that_follows_from_it(
     monkeypatch: pytest.MonkeyPatch, profile: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(HOME)
-    monkeypatch.setattr(LocalCluster, "is_running", lambda _: False)
+    monkeypatch.setattr(LocalCluster, "status", lambda _: _status(running=False))
     ended = CliRunner().invoke(cli, ["local", "load", "--root", str(HOME), *profile])
     assert "local cluster: not running" in str(ended.exception)
 
@@ -321,7 +325,7 @@ def test_the_load_is_taken_away_when_the_run_is_interrupted(settings: Settings) 
 
 
 def _runs(monkeypatch: pytest.MonkeyPatch, run_: Callable[..., Timeline], out: Path) -> Result:
-    monkeypatch.setattr(LocalCluster, "is_running", lambda _: True)
+    monkeypatch.setattr(LocalCluster, "status", lambda _: _status(running=True))
     monkeypatch.setattr(Driver, "run", run_)
     return CliRunner().invoke(cli, ["local", "load", "--root", str(HOME), "--out", str(out)], standalone_mode=False)
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from cloudmart.cli import cli
 from cloudmart.cluster import local, toolchain
-from cloudmart.cluster.local import CONFIG, ClusterInfo, LocalCluster
+from cloudmart.cluster.local import CONFIG, ClusterInfo, Component, LocalCluster, Status
 from cloudmart.errors import UserError
 
 Usage = namedtuple("Usage", "total used free")
@@ -52,6 +52,22 @@ def test_status_of_a_cluster_that_never_was_says_so_and_writes_nothing(tmp_path:
         "components": [],
     }
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("pids", "trouble"),
+    [
+        ((1, 2), "running, but does not answer that it is ready"),
+        ((1, None), "not running"),
+        ((), "not running"),
+    ],
+)
+def test_a_cluster_whose_processes_are_all_there_is_not_told_to_be_off(
+    pids: tuple[int | None, ...], trouble: str
+) -> None:
+    components = tuple(Component(name=str(pid), pid=pid, ports=()) for pid in pids)
+    status = Status(running=False, runtime="binary", info=None, components=components, nodes=())
+    assert status.trouble == trouble
 
 
 def test_stopping_a_cluster_that_never_was_is_no_error(tmp_path: Path) -> None:
