@@ -47,14 +47,19 @@ def local_start(root: Path, runtime: Literal["binary", "kind"], format_: str) ->
 
 
 @local.command("definitions", epilog=examples("local definitions  # in a pipeline, before `preview`"))
-def local_definitions() -> None:
+@formats("text", "json")
+def local_definitions(format_: str) -> None:
     """Fetch the definitions of custom kinds, which `preview` checks objects against, without a cluster.
 
     `start` does the same. Nothing is fetched where they are; prints the folder.
     """
     from cloudmart.cluster import crds
 
-    click.echo(crds.ensure(say))
+    folder = crds.ensure(say)
+    if format_ == "json":
+        print_json({"folder": str(folder)})
+    else:
+        click.echo(folder)
 
 
 @local.command("stop", epilog=examples("local stop"))

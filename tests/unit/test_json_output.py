@@ -215,6 +215,13 @@ def test_the_files_of_a_new_shop_are_listed(tmp_path: Path) -> None:
     assert said.startswith(f"{len(data['files'])} files in ")
 
 
+def test_the_folder_of_definitions_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(crds, "ensure", lambda _say: tmp_path)
+    data, said = called("local", "definitions")
+    same_shape(SHOWN["local definitions"], data)
+    assert (data["folder"], said) == (str(tmp_path), "")
+
+
 def test_commands_that_print_more_than_a_script_have_json_among_their_formats() -> None:
     from tests.unit.test_cli import COMMANDS
 
