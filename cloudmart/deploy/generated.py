@@ -41,6 +41,17 @@ def with_data(item: dict[str, Any]) -> dict[str, Any]:
     return item
 
 
+def keys(recording: Recording, found: Iterable[Manifest]) -> dict[str, str]:
+    """The key of every generated value that an object holds, by its sentinel."""
+    held = json.dumps([list(manifest.recorded.secrets.values()) for manifest in found])
+    return {sentinel: key_of(sentinel) for sentinel in recording.generated if sentinel in held}
+
+
+def is_rotation(key: str, kept: Iterable[str]) -> bool:
+    """Whether an earlier rotation of the same value is kept: then one that is missing is only not made yet."""
+    return _slot(key) in {_slot(other) for other in kept}
+
+
 def values(
     kubectl: Kubectl, recording: Recording, found: Iterable[Manifest], namespace: str
 ) -> tuple[dict[str, str], list[str]]:
@@ -54,18 +65,14 @@ def values(
     kept = {key: base64.b64decode(value).decode() for key, value in ((live or {}).get("data") or {}).items()}
     chosen: dict[str, str] = {}
     missing: dict[str, str] = {}
-    wanted_keys: set[str] = set()
-    held = json.dumps([list(manifest.recorded.secrets.values()) for manifest in found])
-    for sentinel, wanted in recording.generated.items():
-        if sentinel not in held:
-            continue
+    held = keys(recording, found)
+    for sentinel, key in held.items():
+        wanted = recording.generated[sentinel]
         if wanted.source == "config":
             raise UserError(
                 f"Pulumi.{recording.stack}.yaml: config.{wanted.name}: found an encrypted value, which only the Pulumi "
                 "CLI can decrypt; put it on PATH"
             )
-        key = key_of(sentinel)
-        wanted_keys.add(key)
         chosen[sentinel] = kept.get(key) or missing.setdefault(key, _generate(wanted))
     if missing:
         secret = {
@@ -83,6 +90,7 @@ def values(
             "-",
             stdin=json.dumps(with_data(secret)),
         )
+    wanted_keys = set(held.values())
     slots = {_slot(key) for key in wanted_keys}
     # What is not wanted at all just now, of a store that is switched off, is kept: it comes back with the data.
     return chosen, [key for key in kept if key not in wanted_keys and _slot(key) in slots]

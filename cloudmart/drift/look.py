@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from cloudmart.cluster.api import Api, connected, path
@@ -123,12 +124,14 @@ class _Look:
     api: Api
     controllers: frozenset[str]
     served: Mapping[tuple[str, str], Resource] = field(default_factory=dict)
+    #: The generated values that are kept in the cluster, by their sentinels; none where some are lost.
     values: Mapping[str, str] = field(default_factory=dict)
+    #: The keys of those that are gone.
+    lost: Sequence[str] = ()
 
     def run(self) -> Drift:
         expected = self.expected
-        templates = manifests(expected.recording, templates=True)
-        wanted = dict(zip(expected.objects, templates, strict=True))
+        wanted = dict(zip(expected.objects, self._templates, strict=True))
         notes: list[str] = []
         findings: list[Finding] = []
         with ThreadPoolExecutor(8) as pool:
@@ -144,10 +147,12 @@ class _Look:
                 notes.append(
                     "objects that nobody declares were not looked for, nor Helm's releases: this user may not list them"
                 )
+            self.lost = self._gone(found)
             self.values = self._kept(found)
             findings += self._lost_values(found)
             compared = pool.map(lambda one: self._compared(one[0], one[1], found.get(one[0])), wanted.items())
             findings = [finding for several in compared for finding in several] + findings
+        notes += self._rotations(found)
         if expected.releases:
             names = ", ".join(sorted(expected.releases))
             notes.append(f"not compared beyond being deployed, because the objects are the chart's: {names}")
@@ -393,21 +398,37 @@ class _Look:
     @property
     def _knows_secrets(self) -> bool:
         """Whether the values that were deployed are kept in the cluster, as they are without Pulumi."""
-        return self.expected.way is Way.APPLY_SET and bool(self.values)
+        return self.expected.way is Way.APPLY_SET and not self.lost
+
+    @cached_property
+    def _keys(self) -> Mapping[str, str]:
+        """Under which key the keeper has each generated value, by its sentinel."""
+        return generated.keys(self.expected.recording, self._templates)
+
+    def _gone(self, found: Mapping[Reference, Mapping[str, Any]]) -> Sequence[str]:
+        """The keys that the next `up` would make anew although nobody has asked for a rotation."""
+        if self.expected.way is not Way.APPLY_SET:
+            return ()
+        data = _data(found.get(self._keeper))
+        missing = (key for key in dict.fromkeys(self._keys.values()) if not data.get(key))
+        return [key for key in missing if not generated.is_rotation(key, set(data) - {key})]
 
     def _kept(self, found: Mapping[Reference, Mapping[str, Any]]) -> Mapping[str, str]:
-        """Each sentinel's value, where all that the objects hold are kept; else nothing."""
-        if self.expected.way is not Way.APPLY_SET:
+        """Each sentinel's value. What a rotation asks for has none before the next `up`, and differs from what is live."""
+        if not self._knows_secrets:
             return {}
-        keeper = found.get(self._keeper)
-        data = (keeper or {}).get("data") or {}
-        held = json.dumps([list(one.recorded.secrets.values()) for one in self._templates()])
-        wanted = {text: generated.key_of(text) for text in self.expected.recording.generated if text in held}
-        if not set(wanted.values()) <= set(data):
-            return {}
-        return {sentinel: base64.b64decode(data[key]).decode() for sentinel, key in wanted.items()}
+        data = _data(found.get(self._keeper))
+        return {sentinel: _decoded(data[key]) for sentinel, key in self._keys.items() if data.get(key)}
 
-    def _templates(self) -> list[Manifest]:
+    def _rotations(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[str]:
+        """What explains that a password differs which nobody has touched."""
+        if self.expected.way is Way.APPLY_SET:
+            missing = set(self._keys.values()) - set(_data(found.get(self._keeper))) - set(self.lost)
+            pending = (self.expected.recording.generated[one].name for one, key in self._keys.items() if key in missing)
+            yield from (f"rotation pending: the next up makes {name} anew" for name in sorted(set(pending)))
+
+    @cached_property
+    def _templates(self) -> Sequence[Manifest]:
         return manifests(self.expected.recording, templates=True)
 
     @property
@@ -417,13 +438,12 @@ class _Look:
 
     def _lost_values(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
         """The generated passwords are gone: the next `up` would make others, which no data knows."""
-        held = any(one.recorded.secrets for one in self._templates())
-        if self.expected.way is not Way.APPLY_SET or self.values or not held:
+        if not self.lost:
             return
         keeper = self._keeper
         kind = Kind.CHANGED if keeper in found else Kind.MISSING
         values = []
-        for manifest in self._templates():
+        for manifest in self._templates:
             holder = Reference("v1", "Secret", keeper.namespace, str(manifest.recorded.object_name))
             if manifest.recorded.kind != "Secret" or holder not in found:
                 continue
@@ -528,6 +548,16 @@ class _Look:
 def _of(writers: Iterable[Writer], manager: str) -> fields.Fields:
     """What a manager has applied."""
     return next((one.fields for one in writers if one.manager == manager and one.operation == "Apply"), {})
+
+
+def _data(secret: Mapping[str, Any] | None) -> Mapping[str, str]:
+    """A Secret's values, in base64."""
+    return (secret or {}).get("data") or {}
+
+
+def _decoded(value: str) -> str:
+    # Whoever has edited it may have put anything there.
+    return base64.b64decode(value).decode(errors="replace")
 
 
 def _ignored(manifest: Manifest) -> set[tuple[str, ...]]:

@@ -392,6 +392,18 @@ def test_passwords_that_are_not_kept_any_more_are_saved_before_the_next_up(shop:
     assert shop.look().findings == []
 
 
+def test_a_rotation_that_is_written_and_not_deployed_is_a_difference_and_no_loss(shop: Shop) -> None:
+    shop.project.config(
+        "dev", lambda config: config.update({"cloudmart:secrets": {"rotations": {"postgres-password": 1}}})
+    )
+    pending = look(expected.expected("dev", None, shop.project.root, shop.said.append))
+    assert {one.object.name for one in pending.findings} == {"postgres-credentials", "postgres", "user-service"}
+    assert {(one.kind, one.mend) for one in pending.findings} == {(Kind.CHANGED, _UP)}
+    assert "rotation pending: the next up makes postgres-password anew" in pending.notes
+    copy_project(shop.project.root)
+    assert shop.look().findings == []
+
+
 def test_passwords_that_no_secret_has_any_more_are_told_without_a_command_that_would_save_empty_ones(
     shop: Shop,
 ) -> None:
