@@ -18,6 +18,9 @@ from cloudmart.errors import UserError
 from cloudmart.preview.recorder import Generated, Recording
 from cloudmart.preview.render import Manifest
 
+RESTORER = "cloudmart-restored"
+"""Field manager of values that were put back from the live Secrets: they are older than their time says."""
+
 
 def name_of(stack: str) -> str:
     """Name of the Secret in the shop's namespace that keeps a stack's generated values."""

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -414,7 +414,7 @@ class _Look:
         return [key for key in missing if not generated.is_rotation(key, set(data) - {key})]
 
     def _kept(self, found: Mapping[Reference, Mapping[str, Any]]) -> Mapping[str, str]:
-        """Each sentinel's value. What a rotation asks for has none before the next `up`, and differs from what is live."""
+        """Each sentinel's value. What a rotation asks for has none before the next `up`."""
         if not self._knows_secrets:
             return {}
         data = _data(found.get(self._keeper))
@@ -442,25 +442,47 @@ class _Look:
             return
         keeper = self._keeper
         kind = Kind.CHANGED if keeper in found else Kind.MISSING
-        values = []
-        for manifest in self._templates:
-            holder = Reference("v1", "Secret", keeper.namespace, str(manifest.recorded.object_name))
-            if manifest.recorded.kind != "Secret" or holder not in found:
-                continue
-            for place, template in manifest.recorded.secrets.items():
-                if template in self.expected.recording.generated:
-                    go = f'{{{{index .data "{place[-1]}" | base64decode}}}}'
-                    get = self._kubectl(
-                        "get", f"secret/{manifest.recorded.object_name}", keeper, f"--output=go-template={go}"
-                    )
-                    values.append(f'--from-literal={generated.key_of(str(template))}="$({get})"')
-        delete = f"{self._kubectl('delete', keeper.argument, keeper, '--ignore-not-found')} && "
-        mend = delete + self._kubectl("create secret generic", keeper.name, keeper) + " " + " ".join(values)
+        mend = self._restoring(self.lost, found)
         # What was there may still be had from the objects, but not after an `up`.
         live = "not all of them: the next up would make others, which the data does not know"
-        if not values:
+        if not mend:
             live, mend = "not all of them, and no Secret has them either: the next up makes others", self._up()
         yield Finding(kind=kind, object=keeper, declared="every generated value", live=live, mend=mend)
+
+    def _restoring(self, keys: Collection[str], found: Mapping[Reference, Mapping[str, Any]]) -> str:
+        """The command that puts values back into the keeper from the live Secrets that have them; empty for none.
+
+        By a pipe: on a command line whoever may list processes could read them.
+        """
+        keeper = self._keeper
+        commands = [] if keeper in found else [self._kubectl("create secret generic", keeper.name, keeper)]
+        by_holder: dict[Reference, dict[str, str]] = {}
+        for key, (holder, place) in self._holders(found).items():
+            if key in keys:
+                by_holder.setdefault(holder, {})[key] = place
+        for holder, places in by_holder.items():
+            data = ",".join(f'"{key}":"{{{{index .data "{place}"}}}}"' for key, place in places.items())
+            # Nothing where one is gone since: a patch that the API server cannot read is shown with all the values.
+            there = " ".join(f'(index .data "{place}")' for place in places.values())
+            template = f'{{{{if and {there}}}}}{{"data":{{{data}}}}}{{{{end}}}}'
+            get = self._kubectl("get", holder.argument, holder, f"--output=go-template={template}")
+            more = ("--type=merge", "--patch-file=/dev/stdin", f"--field-manager={generated.RESTORER}")
+            commands.append(f"{get} | {self._kubectl('patch', keeper.argument, keeper, *more)}")
+        return " && ".join(commands) if by_holder else ""
+
+    def _holders(self, found: Mapping[Reference, Mapping[str, Any]]) -> Mapping[str, tuple[Reference, str]]:
+        """Where a live Secret has a generated value and nothing else: by its key in the keeper."""
+        held: dict[str, tuple[Reference, str]] = {}
+        for manifest in self._templates:
+            space = str(manifest.recorded.namespace or self._keeper.namespace)
+            holder = Reference("v1", "Secret", space, str(manifest.recorded.object_name))
+            if manifest.recorded.kind != "Secret":
+                continue
+            data = _data(found.get(holder))
+            for place, template in manifest.recorded.secrets.items():
+                if template in self._keys and data.get(str(place[-1])):
+                    held.setdefault(self._keys[str(template)], (holder, str(place[-1])))
+        return held
 
     # --- objects that nobody declares ---------------------------------------------------------------------------------
 

@@ -43,11 +43,14 @@ def made(stack: str, root: Path, kubectl: Kubectl, namespace: str, secrets: Iter
 
 
 def _times_of_keys(kept: Mapping[str, Any]) -> dict[str, datetime]:
-    """Each run that made a value owns its key alone, and the API server notes when."""
+    """Each run that made a value owns its key alone, and the API server notes when.
+
+    One that was put back is older than that, and has no time.
+    """
     return {
         field.removeprefix("f:"): datetime.fromisoformat(entry["time"])
         for entry in kept.get("metadata", {}).get("managedFields", [])
-        if entry["manager"].startswith("cloudmart")
+        if entry["manager"].startswith("cloudmart") and entry["manager"] != generated.RESTORER
         for field in entry.get("fieldsV1", {}).get("f:data", {})
         if field != "."
     }

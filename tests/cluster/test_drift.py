@@ -392,6 +392,33 @@ def test_passwords_that_are_not_kept_any_more_are_saved_before_the_next_up(shop:
     assert shop.look().findings == []
 
 
+def test_a_password_that_is_not_kept_is_put_back_beside_the_others_and_on_no_command_line(shop: Shop) -> None:
+    kept = ("secret", "cloudmart-dev-generated", "-n", SPACE)
+    before = json.loads(shop.cluster.kubectl("get", *kept, "-o", "json", "--show-managed-fields"))
+    (lost,) = (key for key in before["data"] if ".redis-password." in key)
+    take = json.dumps({"data": {lost: None}})
+    shop.cluster.kubectl("patch", *kept, "--type=merge", f"--patch={take}")
+    (one,) = shop.look().findings
+    # A shell would have the values on the command line of what it starts.
+    assert "$(" not in one.mend
+    assert "delete" not in one.mend
+    subprocess.run(["sh", "-ec", one.mend], check=True, capture_output=True, timeout=60)
+    after = json.loads(shop.cluster.kubectl("get", *kept, "-o", "json", "--show-managed-fields"))
+    assert after["data"] == before["data"]
+    # How old the others are stays known.
+    assert any(entry["time"] == before["metadata"]["creationTimestamp"] for entry in after["metadata"]["managedFields"])
+    assert shop.look().findings == []
+    shop.cluster.kubectl("delete", "secret", "redis-credentials", "-n", SPACE)
+    shop.cluster.kubectl("patch", *kept, "--type=merge", f"--patch={take}")
+    told = subprocess.run(["sh", "-ec", one.mend], check=False, capture_output=True, text=True, timeout=60)
+    assert told.returncode != 0
+    assert not any(value in told.stdout + told.stderr for value in before["data"].values())
+    restore = json.dumps({"data": before["data"]})
+    shop.cluster.kubectl("patch", *kept, "--type=merge", "--patch-file=/dev/stdin", stdin=restore)
+    up.up("dev", None, shop.project.root, shop.said.append)
+    assert shop.look().findings == []
+
+
 def test_a_rotation_that_is_written_and_not_deployed_is_a_difference_and_no_loss(shop: Shop) -> None:
     shop.project.config(
         "dev", lambda config: config.update({"cloudmart:secrets": {"rotations": {"postgres-password": 1}}})
