@@ -57,6 +57,19 @@ _CONFIDENTIAL = re.compile(r"(?i)passw|secret|token|credential|private|api[-_]?k
 _HIDDEN = "not shown"
 _LONGEST = 160
 _LOOKS_AGAIN = 3
+#: Data goes with them, or may: those of Kubernetes, and what the operators of the stores make volumes for.
+_WITH_DATA = frozenset(
+    {
+        "Namespace",
+        "PersistentVolume",
+        "PersistentVolumeClaim",
+        "CustomResourceDefinition",
+        "Cluster",
+        "Kafka",
+        "KafkaNodePool",
+        "KafkaTopic",
+    }
+)
 
 
 class Kind(StrEnum):
@@ -222,10 +235,11 @@ class _Look:
             # With what somebody has added; admission may not like just that.
             ours = _of(writers, manager)
             added = list(self._additions(reference, live, live, ours, manager, manifest, hidden)) if ours else []
-            first = added[0].mend if added else self._kubectl("delete", reference.argument, reference)
             # Of a namespace that is being deleted nothing is left to take away.
             ends = "it is being terminated" in answer.message
-            mend = self._up() if ends else f"{first} && {self._up()}"
+            mend = self._up() if ends else self._anew(reference, live)
+            if added and added[0].mend != mend:
+                mend = f"{added[0].mend} && {self._up()}"
             refused = Finding(kind=Kind.REFUSED, object=reference, live=answer.message, mend=mend)
             return [refused, *added], live["metadata"].get("resourceVersion", "")
         applied = answer.content
@@ -342,13 +356,35 @@ class _Look:
             for place, value in fields.additions(live, writer.fields, ours):
                 if not is_harmless(place) and place not in ignored:
                     found.setdefault(place, (value, writer))
-        mend = self._removing(reference, live, list(found))
-        for place, (value, writer) in found.items():
+        if not found:
+            return
+        left, accepted = self._left(reference, live, list(found))
+        mend = self._removing(reference, live, left) if accepted else self._anew(reference, live)
+        for place in left:
+            value, writer = found[place]
             text = _shown(value, place, self._is_secret(reference, place, hidden))
             yield self._finding(Kind.ADDED, reference, place, live=text, writer=writer, mend=mend)
 
+    def _left(
+        self, reference: Reference, live: Mapping[str, Any], places: Sequence[Path]
+    ) -> tuple[Sequence[Path], bool]:
+        """Those that would be other without what somebody has added, not by default as they are; and whether they may
+        be taken away."""
+        where = path(reference, self.served[reference.api_version, reference.kind].plural)
+        patch = self._operations(live, places)
+        answer = self.api.request("PATCH", f"{where}?dryRun=All", patch, content_type="application/json-patch+json")
+        if answer.status >= 400:
+            return places, False
+        without = answer.content
+        return [one for one in places if fields.value_at(without, one) != fields.value_at(live, one)], True
+
     def _removing(self, reference: Reference, live: Mapping[str, Any], places: Sequence[Path]) -> str:
         """The command that takes away what `up` leaves alone, because it is not the stack's."""
+        # kubectl reads it as YAML.
+        patch = json.dumps(self._operations(live, places), separators=(",", ":"), ensure_ascii=False)
+        return self._kubectl("patch", reference.argument, reference, "--type=json", f"--patch={patch}")
+
+    def _operations(self, live: Mapping[str, Any], places: Sequence[Path]) -> Sequence[Mapping[str, Any]]:
         operations: list[dict[str, Any]] = []
         # From the end of each list, so that no index moves before its turn.
         pointers = [(fields.pointer(live, place), place) for place in places]
@@ -360,9 +396,13 @@ class _Look:
             elif isinstance(place[-1], int):
                 operations.append({"op": "test", "path": where, "value": fields.value_at(live, place)})
             operations.append({"op": "remove", "path": where})
-        # kubectl reads it as YAML.
-        patch = f"--patch={json.dumps(operations, separators=(',', ':'), ensure_ascii=False)}"
-        return self._kubectl("patch", reference.argument, reference, "--type=json", patch)
+        return operations
+
+    def _anew(self, reference: Reference, live: Mapping[str, Any]) -> str:
+        """The command for what cannot be changed in place; never one that takes data away."""
+        if _has_data(live):
+            return self._up()
+        return f"{self._kubectl('delete', reference.argument, reference)} && {self._up()}"
 
     def _is_secret(self, reference: Reference, place: Path, hidden: set[tuple[str, ...]]) -> bool:
         """Whether the values at a path are nobody's to see."""
@@ -580,6 +620,14 @@ def _data(secret: Mapping[str, Any] | None) -> Mapping[str, str]:
 def _decoded(value: str) -> str:
     # Whoever has edited it may have put anything there.
     return base64.b64decode(value).decode(errors="replace")
+
+
+def _has_data(live: Mapping[str, Any]) -> bool:
+    """Whether data goes with the object."""
+    if live["kind"] != "StatefulSet":
+        return live["kind"] in _WITH_DATA
+    kept = (live["spec"].get("persistentVolumeClaimRetentionPolicy") or {}).get("whenDeleted", "Retain")
+    return bool(kept != "Retain")
 
 
 def _ignored(manifest: Manifest) -> set[tuple[str, ...]]:

@@ -12,7 +12,7 @@ from cloudmart.deploy.expected import Way
 from cloudmart.drift import fields, report
 from cloudmart.drift.controllers import is_controller
 from cloudmart.drift.fields import ABSENT, Member, Writer
-from cloudmart.drift.look import Drift, Finding, Kind, _shown
+from cloudmart.drift.look import Drift, Finding, Kind, _has_data, _shown
 from cloudmart.finops.paths import Item, path_text
 from tests.cluster.test_drift import DAMAGES
 from tests.conftest import ROOT
@@ -107,6 +107,22 @@ def test_the_status_and_known_controllers_are_no_people() -> None:
 )  # fmt: skip
 def test_what_goes_by_a_confidential_name_is_not_shown(value: Any, path: fields.Path, shown: str | None) -> None:
     assert _shown(value, path, secret=False) == shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "has"),
+    [
+        ("PersistentVolumeClaim", {}, True),
+        ("Namespace", {}, True),
+        ("Kafka", {}, True),
+        ("StatefulSet", {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete"}}, True),
+        ("StatefulSet", {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain"}}, False),
+        ("StatefulSet", {}, False),
+        ("ConfigMap", {}, False),
+    ],
+)
+def test_nothing_is_to_be_deleted_that_data_goes_with(kind: str, spec: dict[str, Any], has: bool) -> None:
+    assert _has_data({"kind": kind, "spec": spec}) is has
 
 
 def test_foreign_text_neither_moves_the_cursor_nor_ends_a_table() -> None:
