@@ -13,7 +13,7 @@ from typing import Any
 from cloudmart.cluster.live import Reference
 from cloudmart.deploy import applyset, lease
 from cloudmart.deploy.expected import Way
-from cloudmart.drift.look import ALSO
+from cloudmart.drift.look import ALSO, ALSO_CLUSTER_WIDE
 from cloudmart.finops.helm import Charts
 from cloudmart.preview.recorder import Recorded, Recording
 from cloudmart.settings import Settings
@@ -148,6 +148,7 @@ def reading(recording: Recording, settings: Settings) -> frozenset[Permission]:
     objects = _references(recording)
     spaces = {home, *(one.namespace for one in objects if one.namespace)}
     listed = {(home, *resource_of(*kind)) for kind in ALSO}
+    listed |= {("", *resource_of(*kind)) for kind in ALSO_CLUSTER_WIDE}
     found = set(verifying(recording, settings))
     for one in objects:
         group, resource = resource_of(one.api_version, one.kind)

@@ -76,9 +76,10 @@ def is_harmless(path: tuple[object, ...]) -> bool:
 
 
 def is_made_for_others(item: Mapping[str, Any]) -> bool:
-    """Whether the object follows from another one, or stands in every namespace."""
+    """Whether the object follows from another one, or stands in every namespace or cluster."""
     return (
         bool(item["metadata"].get("ownerReferences"))
         or (item["kind"], item["metadata"]["name"]) in _EVERYWHERE
         or item.get("type") in _BOOKKEEPING
+        or (item["metadata"].get("labels") or {}).get("kubernetes.io/bootstrapping") == "rbac-defaults"
     )

@@ -27,7 +27,7 @@ from cloudmart.cluster.kubectl import KubectlError
 from cloudmart.cluster.live import Place, Reference, release_of
 from cloudmart.deploy import applyset, generated
 from cloudmart.deploy.expected import Expected, Way
-from cloudmart.drift import fields
+from cloudmart.drift import beside, fields
 from cloudmart.drift.controllers import is_controller, is_harmless, is_made_for_others
 from cloudmart.drift.fields import ABSENT, Path, Writer
 from cloudmart.finops.paths import Item, path_text
@@ -36,14 +36,19 @@ from cloudmart.preview.render import Manifest, manifests, substitute
 
 _PULUMI = re.compile(r"pulumi-kubernetes(-[0-9a-f]+)?")
 _BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
-#: Looked for in the shop's namespace besides the declared kinds: what runs there, lets in, or may do something.
+_CLAIM = ("v1", "PersistentVolumeClaim")
+_BINDING = ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding")
+#: Looked for in the shop's namespace besides the declared kinds: what runs there, lets in, or may do something, and
+#: what Kubernetes makes of declared objects.
 ALSO = (
     ("v1", "Pod"),
     ("v1", "Service"),
     ("v1", "ConfigMap"),
     ("v1", "Secret"),
     ("v1", "ServiceAccount"),
+    _CLAIM,
     ("apps/v1", "Deployment"),
+    ("apps/v1", "ReplicaSet"),
     ("apps/v1", "StatefulSet"),
     ("apps/v1", "DaemonSet"),
     ("batch/v1", "CronJob"),
@@ -53,6 +58,8 @@ ALSO = (
     ("rbac.authorization.k8s.io/v1", "Role"),
     ("rbac.authorization.k8s.io/v1", "RoleBinding"),
 )
+#: The same of what is cluster-wide: what gives rights to the shop.
+ALSO_CLUSTER_WIDE = (_BINDING,)
 _CONFIDENTIAL = re.compile(r"(?i)passw|secret|token|credential|private|api[-_]?key|access[-_]?key")
 _HIDDEN = "not shown"
 _LONGEST = 160
@@ -151,7 +158,7 @@ class _Look:
             self.served = self.api.served({reference.api_version for reference in wanted})
             try:
                 found = self.api.listing(self._places())
-                findings += [*self._unexpected(found), *self._releases(found)]
+                findings += [*self._pods(found), *self._claims(found), *self._unexpected(found), *self._releases(found)]
             except KubectlError as error:
                 if "orbidden" not in str(error):
                     raise
@@ -524,6 +531,52 @@ class _Look:
                     held.setdefault(self._keys[str(template)], (holder, str(place[-1])))
         return held
 
+    # --- what Kubernetes makes of declared objects --------------------------------------------------------------------
+
+    def _pods(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
+        """Pods that are not as their maker has made them: no template says so, and the next one is as it should."""
+        for reference, pod in found.items():
+            metadata = pod["metadata"]
+            made = reference.kind == "Pod" and metadata.get("ownerReferences")
+            if not made or metadata.get("deletionTimestamp"):
+                continue
+            mend = self._kubectl("delete", reference.argument, reference)
+            writers = fields.writers(pod)
+            for place, there, here in beside.other_images(pod, beside.template_of(pod, found)):
+                writer = fields.owner(place, writers)
+                if writer and is_controller(writer, self.controllers) and beside.is_by_admission(pod, writer):
+                    continue
+                declared, live = _shown(there, place, False), _shown(here, place, False)
+                yield self._finding(
+                    Kind.CHANGED, reference, place, declared=declared, live=live, writer=writer, mend=mend
+                )
+            for place, container in beside.ephemeral(pod):
+                text, writer = _shown(container, place, False), fields.owner(place, writers)
+                yield self._finding(Kind.ADDED, reference, place, live=text, writer=writer, mend=mend)
+
+    def _claims(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
+        """Claims of StatefulSets whose labels are not those of their template: nothing else would put them back."""
+        labels = {
+            (reference.namespace, start): labels
+            for reference, declared in self.expected.objects.items()
+            if reference.kind == "StatefulSet"
+            for start, labels in beside.labels_of_claims(declared.object)
+        }
+        for reference, claim in found.items():
+            start, dash, number = reference.name.rpartition("-")
+            if (reference.api_version, reference.kind) != _CLAIM or not number.isdigit():
+                continue
+            wanted = labels.get((reference.namespace, start + dash), {})
+            live = claim["metadata"].get("labels") or {}
+            other = {key: value for key, value in wanted.items() if live.get(key) != value}
+            words = (f"{key}={value}" for key, value in other.items())
+            mend = self._kubectl("label --overwrite", reference.argument, reference, *words)
+            for key, value in other.items():
+                place = ("metadata", "labels", key)
+                here = live.get(key)
+                writer = fields.owner(place, fields.writers(claim)) if here is not None else None
+                yield self._finding(Kind.CHANGED, reference, place, declared=value, live=here, writer=writer, mend=mend)
+
     # --- objects that nobody declares ---------------------------------------------------------------------------------
 
     def _places(self) -> set[Place]:
@@ -532,7 +585,8 @@ class _Look:
         kinds = {(reference.api_version, reference.kind) for reference in objects}
         releases = {("v1", "Secret", name.partition("/")[0]) for name in self.expected.releases}
         shop = self.expected.settings.namespace.name
-        return {(*kind, space) for kind in kinds for space in spaces} | {(*kind, shop) for kind in ALSO} | releases
+        also = {(*kind, shop) for kind in ALSO} | {(*kind, "") for kind in ALSO_CLUSTER_WIDE}
+        return {(*kind, space) for kind in kinds for space in spaces} | also | releases
 
     def _unexpected(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
         shop = self.expected.settings.namespace.name
@@ -542,20 +596,22 @@ class _Look:
             Reference("v1", "Secret", shop, applyset.parent_name(stack)),
             # What `cloudmart access role` prints, for an administrator to apply.
             *(
-                Reference("rbac.authorization.k8s.io/v1", kind, shop, f"cloudmart-{stack}-{whose}")
-                for kind in ("Role", "RoleBinding")
+                Reference(_BINDING[0], kind, space, f"cloudmart-{stack}-{whose}")
+                for kind, space in (("Role", shop), ("RoleBinding", shop), ("ClusterRoleBinding", ""))
                 for whose in ("deployer", "verifier", "reader")
             ),
         }
         for reference, live in found.items():
             if reference in self.expected.objects or reference in own or is_made_for_others(live) or release_of(live):
                 continue
+            # A claim has data, whoever has made it: nobody is told to delete it.
+            if (reference.api_version, reference.kind) == _CLAIM:
+                continue
             ours = self._is_ours(reference, live)
             writers = [one for one in fields.writers(live) if one.subresource == ""]
             maker = writers[-1] if writers else None
-            if not ours and (
-                reference.namespace != shop or (maker is not None and is_controller(maker, self.controllers))
-            ):
+            here = reference.namespace == shop or (reference.kind == _BINDING[1] and beside.lets_in(live, shop))
+            if not ours and (not here or (maker is not None and is_controller(maker, self.controllers))):
                 continue
             mend = self._up() if ours else self._kubectl("delete", reference.argument, reference)
             text = "no longer declared" if ours else "not declared"

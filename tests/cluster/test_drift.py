@@ -82,6 +82,8 @@ _KINDS = {
     "quota": "ResourceQuota",
     "limitrange": "LimitRange",
     "namespace": "Namespace",
+    "pod": "Pod",
+    "pvc": "PersistentVolumeClaim",
     "validatingadmissionpolicybinding": "ValidatingAdmissionPolicyBinding",
 }
 
@@ -120,6 +122,22 @@ _ADMIN = {
     "metadata": {"name": "all-may-all"},
     "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
     "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:authenticated"}],
+}
+_RIGHTS = {
+    **_ADMIN,
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "shop-may-all"},
+    "subjects": [{"kind": "ServiceAccount", "name": "user-service", "namespace": SPACE}],
+}
+_SHELL = {
+    "name": "shell",
+    "image": "docker.io/nginxinc/nginx-unprivileged:1.0",
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
 }
 _TEMPLATE = "spec.template.spec"
 _STRATEGIC = {"form": "strategic"}
@@ -226,6 +244,21 @@ DAMAGES = (
            ("run", "by-hand", "--image=docker.io/nginxinc/nginx-unprivileged:1.0", "--field-manager=somebody",
             '--overrides={"metadata":{"labels":{"project":"cloudmart"}}}'),
            Kind.UNEXPECTED, f"Pod {SPACE}/by-hand", live="not declared", mend="delete pod/by-hand"),
+    Damage("the shop may do everything in the cluster", *_made(_RIGHTS)[:1], Kind.UNEXPECTED,
+           "ClusterRoleBinding shop-may-all", live="not declared",
+           mend="delete clusterrolebinding.rbac.authorization.k8s.io/shop-may-all", stdin=_made(_RIGHTS)[1]),
+    patched("a pod runs another image than its template says", "pod/postgres-0",
+            {"spec": {"containers": [{"name": "postgres", "image": "docker.io/nginxinc/nginx-unprivileged:1.0"}]}},
+            "spec.containers[name=postgres].image", declared="docker.io/library/postgres",
+            live="docker.io/nginxinc/nginx-unprivileged:1.0", mend="delete pod/postgres-0", **_STRATEGIC),
+    Damage("a pod has a container more",
+           ("patch", "pod", "kafka-0", "--subresource=ephemeralcontainers", _SOMEBODY,
+            f"--patch={json.dumps({'spec': {'ephemeralContainers': [_SHELL]}})}"),
+           Kind.ADDED, f"Pod {SPACE}/kafka-0", "spec.ephemeralContainers[name=shell]", live="{",
+           mend="delete pod/kafka-0"),
+    patched("a cost label of a claim is changed", "pvc/data-kafka-0", {"metadata": {"labels": {"team": "other"}}},
+            "metadata.labels.team", declared="platform", live="other",
+            mend="label --overwrite persistentvolumeclaim/data-kafka-0"),
     # The last: it lets nothing more in.
     patched("the quota is lowered", "quota/cloudmart-quota", {"spec": {"hard": {"pods": "3"}}}, "spec.hard.pods",
             live="3"),
@@ -412,6 +445,28 @@ def test_what_is_as_the_api_server_would_have_it_is_no_drift_whoever_owns_it(sho
     assert one.path == 'metadata.annotations["deployment.kubernetes.io/revision"]'
     subprocess.run(["sh", "-ec", one.mend], check=True, capture_output=True, timeout=60)
     assert shop.look().findings == []
+
+
+def test_a_pod_of_a_deployment_is_compared_with_what_it_was_made_of(shop: Shop) -> None:
+    pods = shop.cluster.kubectl("get", "pods", "-n", SPACE, "-l", "app=order-service", "-o", "name").split()
+    image = "order-service=docker.io/nginxinc/nginx-unprivileged:1.0"
+    # Whoever calls himself a controller is none that made the pod.
+    time.sleep(3)
+    shop.cluster.kubectl("set", "image", pods[0], image, "-n", SPACE, "--field-manager=kube-controller-manager")
+    (one,) = shop.look().findings
+    assert (one.kind, f"pod/{one.object.name}") == (Kind.CHANGED, pods[0])
+    subprocess.run(["sh", "-ec", one.mend], check=True, capture_output=True, timeout=60)
+    assert shop.look().findings == []
+
+
+def test_rights_that_are_not_the_shop_s_are_none_of_its_drift(shop: Shop) -> None:
+    name = "elsewhere-may-view"
+    account = "--serviceaccount=elsewhere:user-service"
+    shop.cluster.kubectl("create", "clusterrolebinding", name, "--clusterrole=view", account)
+    try:
+        assert shop.look().findings == []
+    finally:
+        shop.cluster.kubectl("delete", "clusterrolebinding", name)
 
 
 def test_a_password_that_is_not_kept_is_put_back_beside_the_others_and_on_no_command_line(shop: Shop) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from cloudmart.cluster.live import Reference
 from cloudmart.deploy.expected import Way
-from cloudmart.drift import fields, report
-from cloudmart.drift.controllers import is_controller
+from cloudmart.drift import beside, fields, report
+from cloudmart.drift.controllers import is_controller, is_made_for_others
 from cloudmart.drift.fields import ABSENT, Member, Writer
 from cloudmart.drift.look import Drift, Finding, Kind, _has_data, _shown
 from cloudmart.finops.paths import Item, path_text
@@ -123,6 +123,67 @@ def test_what_goes_by_a_confidential_name_is_not_shown(value: Any, path: fields.
 )
 def test_nothing_is_to_be_deleted_that_data_goes_with(kind: str, spec: dict[str, Any], has: bool) -> None:
     assert _has_data({"kind": kind, "spec": spec}) is has
+
+
+def _pod(maker: str, image: str, **more: Any) -> dict[str, Any]:
+    owner = {"apiVersion": "apps/v1", "kind": maker, "name": "app", "controller": True}
+    metadata = {"namespace": "shop", "creationTimestamp": "2026-11-24T05:00:00Z", "ownerReferences": [owner]}
+    containers = [{"name": "app", "image": image}, {"name": "istio-proxy", "image": "p"}]
+    return {"metadata": metadata | more, "spec": {"containers": containers}}
+
+
+def _maker(kind: str, **status: Any) -> dict[Reference, dict[str, Any]]:
+    template = {"spec": {"containers": [{"name": "app", "image": "a"}]}}
+    item = {"metadata": {"generation": 2}, "spec": {"template": template}, "status": status}
+    return {Reference("apps/v1", kind, "shop", "app"): item}
+
+
+def test_a_pod_is_compared_by_the_containers_of_its_template_and_a_sidecar_is_the_mesh_s() -> None:
+    def told(image: str) -> list[str]:
+        pod = _pod("ReplicaSet", image)
+        template = beside.template_of(pod, _maker("ReplicaSet"))
+        return [f"{path_text(path)} {there} {here}" for path, there, here in beside.other_images(pod, template)]
+
+    assert told("a") == []
+    assert told("b") == ["spec.containers[name=app].image a b"]
+
+
+@pytest.mark.parametrize(
+    ("revision", "observed", "known"), [("app-2", 2, True), ("app-1", 2, False), ("app-2", 1, False)]
+)
+def test_a_pod_amid_a_rollout_of_its_stateful_set_is_not_accused(revision: str, observed: int, known: bool) -> None:
+    pod = _pod("StatefulSet", "b", labels={"controller-revision-hash": revision})
+    maker = _maker("StatefulSet", updateRevision="app-2", observedGeneration=observed)
+    assert bool(beside.template_of(pod, maker)) is known
+
+
+@pytest.mark.parametrize(("when", "so"), [("05:00:00", True), ("05:00:01", True), ("05:00:09", False)])
+def test_an_image_that_a_webhook_has_chosen_is_known_by_its_time(when: str, so: bool) -> None:
+    writer = Writer("kube-controller-manager", "Update", "", f"2026-11-24T{when}Z", {})
+    assert beside.is_by_admission(_pod("ReplicaSet", "b"), writer) is so
+
+
+@pytest.mark.parametrize(
+    ("subject", "so"),
+    [
+        ({"kind": "ServiceAccount", "namespace": "shop", "name": "x"}, True),
+        ({"kind": "ServiceAccount", "namespace": "kube-system", "name": "x"}, False),
+        ({"kind": "Group", "name": "system:serviceaccounts"}, True),
+        ({"kind": "Group", "name": "system:serviceaccounts:shop"}, True),
+        ({"kind": "Group", "name": "system:serviceaccounts:shop-2"}, False),
+        ({"kind": "User", "name": "system:serviceaccount:shop:x"}, True),
+        ({"kind": "User", "name": "system:serviceaccount:shop-2:x"}, False),
+    ],
+)
+def test_a_binding_is_the_shop_s_business_where_its_accounts_are_bound(subject: dict[str, str], so: bool) -> None:
+    assert beside.lets_in({"subjects": [subject]}, "shop") is so
+
+
+def test_what_kubernetes_binds_itself_is_made_for_others() -> None:
+    labels = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+    binding = {"kind": "ClusterRoleBinding", "metadata": {"name": "system:x", "labels": labels}}
+    assert is_made_for_others(binding)
+    assert not is_made_for_others(binding | {"metadata": {"name": "system:x"}})
 
 
 def test_foreign_text_neither_moves_the_cursor_nor_ends_a_table() -> None:
