@@ -27,6 +27,11 @@ def name_of(stack: str) -> str:
     return f"cloudmart-{stack}-generated"
 
 
+def is_keeper(manager: str) -> bool:
+    """Whether this field manager writes generated values by right: each run has a name of its own."""
+    return manager.startswith("cloudmart-")
+
+
 def key_of(sentinel: str) -> str:
     """The key of a generated value in that Secret."""
     return sentinel.strip(".")

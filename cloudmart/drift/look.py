@@ -148,6 +148,8 @@ class _Look:
     values: Mapping[str, str] = field(default_factory=dict)
     #: The keys of those that are gone.
     lost: Sequence[str] = ()
+    #: The keys of those that somebody else has written over: by whom, and the value that is live, in base64.
+    edited: Mapping[str, tuple[Writer, str]] = field(default_factory=dict)
 
     def run(self) -> Drift:
         expected = self.expected
@@ -168,8 +170,9 @@ class _Look:
                     "objects that nobody declares were not looked for, nor Helm's releases: this user may not list them"
                 )
             self.lost = self._gone(found)
+            self.edited = dict(self._overwritten(found))
             self.values = self._kept(found)
-            findings += self._lost_values(found)
+            findings += [*self._lost_values(found), *self._edited_values(found)]
             compared = pool.map(lambda one: self._compared(one[0], one[1], found.get(one[0])), wanted.items())
             findings = [finding for several in compared for finding in several] + findings
         notes += self._rotations(found)
@@ -464,7 +467,7 @@ class _Look:
         """Each sentinel's value. What a rotation asks for has none before the next `up`."""
         if not self._knows_secrets:
             return {}
-        data = _data(found.get(self._keeper))
+        data = {**_data(found.get(self._keeper)), **{key: live for key, (_, live) in self.edited.items()}}
         return {sentinel: _decoded(data[key]) for sentinel, key in self._keys.items() if data.get(key)}
 
     def _rotations(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[str]:
@@ -495,6 +498,32 @@ class _Look:
         if not mend:
             live, mend = "not all of them, and no Secret has them either: the next up makes others", self._up()
         yield Finding(kind=kind, object=keeper, declared="every generated value", live=live, mend=mend)
+
+    def _overwritten(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[tuple[str, tuple[Writer, str]]]:
+        """Values of the keeper that are somebody else's, where the live Secret still has what an `up` has written."""
+        keeper = found.get(self._keeper)
+        if keeper is None or self.expected.way is not Way.APPLY_SET:
+            return
+        for key, (holder, place) in self._holders(found).items():
+            live, kept = _data(found[holder])[place], _data(keeper).get(key)
+            writer = fields.owner(("data", key), fields.writers(keeper))
+            applied = fields.owner(("data", place), fields.writers(found[holder]))
+            foreign = writer is not None and not generated.is_keeper(writer.manager)
+            if writer and foreign and kept and kept != live and applied and applied.manager == applyset.FIELD_MANAGER:
+                yield key, (writer, live)
+
+    def _edited_values(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
+        """The next `up` would deploy another value: its Secrets are not what somebody has changed."""
+        for key, (writer, _) in self.edited.items():
+            yield self._finding(
+                Kind.CHANGED,
+                self._keeper,
+                ("data", key),
+                declared=_HIDDEN,
+                live=_HIDDEN,
+                writer=writer,
+                mend=self._restoring([key], found),
+            )
 
     def _restoring(self, keys: Collection[str], found: Mapping[Reference, Mapping[str, Any]]) -> str:
         """The command that puts values back into the keeper from the live Secrets that have them; empty for none.

@@ -50,7 +50,7 @@ def _times_of_keys(kept: Mapping[str, Any]) -> dict[str, datetime]:
     return {
         field.removeprefix("f:"): datetime.fromisoformat(entry["time"])
         for entry in kept.get("metadata", {}).get("managedFields", [])
-        if entry["manager"].startswith("cloudmart") and entry["manager"] != generated.RESTORER
+        if generated.is_keeper(entry["manager"]) and entry["manager"] != generated.RESTORER
         for field in entry.get("fieldsV1", {}).get("f:data", {})
         if field != "."
     }

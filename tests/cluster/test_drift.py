@@ -496,6 +496,21 @@ def test_a_password_that_is_not_kept_is_put_back_beside_the_others_and_on_no_com
     assert shop.look().findings == []
 
 
+def test_who_has_written_over_a_kept_password_is_named_and_not_the_secret_that_still_has_it(shop: Shop) -> None:
+    kept = ("secret", "cloudmart-dev-generated", "-n", SPACE)
+    before = json.loads(shop.cluster.kubectl("get", *kept, "-o", "json"))["data"]
+    (key,) = (key for key in before if ".redis-password." in key)
+    change = json.dumps({"data": {key: base64.b64encode(_BAIT.encode()).decode()}})
+    shop.cluster.kubectl("patch", *kept, "--type=merge", f"--patch={change}", _SOMEBODY)
+    (one,) = shop.look().findings
+    assert (one.kind, one.object.name, one.by) == (Kind.CHANGED, "cloudmart-dev-generated", "somebody")
+    assert key in one.path
+    assert (one.declared, one.live) == ("not shown", "not shown")
+    subprocess.run(["sh", "-ec", one.mend], check=True, capture_output=True, timeout=60)
+    assert json.loads(shop.cluster.kubectl("get", *kept, "-o", "json"))["data"] == before
+    assert shop.look().findings == []
+
+
 def test_a_rotation_that_is_written_and_not_deployed_is_a_difference_and_no_loss(shop: Shop) -> None:
     shop.project.config(
         "dev", lambda config: config.update({"cloudmart:secrets": {"rotations": {"postgres-password": 1}}})

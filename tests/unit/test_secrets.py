@@ -18,9 +18,11 @@ from click.testing import CliRunner
 from cloudmart.cli import cli
 from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.deploy import up
+from cloudmart.deploy.generated import RESTORER
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import SECRET, Generated, Recorded, Recording
 from cloudmart.secrets import report, rotation
+from cloudmart.secrets.age import _times_of_keys
 from cloudmart.secrets.inventory import Source, inventory
 from cloudmart.settings import load
 from tests.conftest import ROOT, Project
@@ -355,3 +357,11 @@ def test_the_command_looks_whether_a_vault_s_value_was_fetched_after_up_where_th
         assert ended.exit_code == 0, ended.output
         assert "whether the value was fetched is not known: this cluster has no External Secrets" in ended.stderr
         assert "rotated redis-password" in ended.stderr
+
+
+def test_a_value_that_was_put_back_has_no_age_and_the_others_keep_theirs() -> None:
+    def entry(manager: str, key: str) -> dict[str, Any]:
+        return {"manager": manager, "time": "2026-11-24T05:00:00Z", "fieldsV1": {"f:data": {".": {}, f"f:{key}": {}}}}
+
+    entries = [entry("cloudmart-0a1b2c3d", "made"), entry(RESTORER, "restored"), entry("kubectl-patch", "edited")]
+    assert set(_times_of_keys({"metadata": {"managedFields": entries}})) == {"made"}
