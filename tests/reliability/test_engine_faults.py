@@ -53,6 +53,11 @@ def test_engine_killed_api_server(many: Many, shop: Shop) -> None:
     many(PART, what, WAY, run, at_most=AT_MOST)
 
 
+def test_engine_killed_etcd(many: Many, shop: Shop) -> None:
+    what = "etcd gets SIGKILL; back after up to 2 s, or not until the next `up`"
+    many(PART, what, WAY, lambda seed: faults.component_killed(shop, Random(seed), "etcd"), at_most=AT_MOST)
+
+
 def test_engine_proxy(many: Many, shop: Shop) -> None:
     what = "429, 500, slow answers and cut connections from a proxy in front of the API server"
     shop.sound = False  # begins anew, by a context
