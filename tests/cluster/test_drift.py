@@ -144,6 +144,18 @@ _STRATEGIC = {"form": "strategic"}
 #: Looks like a secret: it must be nowhere in what is said.
 _BAIT = "hunter2-hunter2-hunter2"
 
+#: As Pod Security lets it in.
+_RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_BY_HAND = {
+    "metadata": {"labels": {"project": "cloudmart"}},
+    "spec": {"containers": [{"name": "by-hand", "securityContext": _RESTRICTED}]},
+}
+
 DAMAGES = (
     patched("a cost label is changed", "deployment/user-service", {"metadata": {"labels": {"team": "other"}}},
             "metadata.labels.team", declared="platform", live="other"),
@@ -242,7 +254,7 @@ DAMAGES = (
            stdin=_made(_ADMIN)[1]),
     Damage("a pod runs by hand",
            ("run", "by-hand", "--image=docker.io/nginxinc/nginx-unprivileged:1.0", "--field-manager=somebody",
-            '--overrides={"metadata":{"labels":{"project":"cloudmart"}}}'),
+            "--override-type=strategic", f"--overrides={json.dumps(_BY_HAND)}"),
            Kind.UNEXPECTED, f"Pod {SPACE}/by-hand", live="not declared", mend="delete pod/by-hand"),
     Damage("the shop may do everything in the cluster", *_made(_RIGHTS)[:1], Kind.UNEXPECTED,
            "ClusterRoleBinding shop-may-all", live="not declared",
