@@ -13,7 +13,7 @@ from typing import Any
 from cloudmart.cluster.live import Reference
 from cloudmart.deploy import applyset, lease
 from cloudmart.deploy.expected import Way
-from cloudmart.drift.look import ALSO, ALSO_CLUSTER_WIDE
+from cloudmart.drift.look import ADMISSION, ALSO, ALSO_CLUSTER_WIDE
 from cloudmart.finops.helm import Charts
 from cloudmart.preview.recorder import Recorded, Recording
 from cloudmart.settings import Settings
@@ -153,7 +153,9 @@ def reading(recording: Recording, settings: Settings) -> frozenset[Permission]:
     for one in objects:
         group, resource = resource_of(one.api_version, one.kind)
         name = "" if one.namespace else one.name
-        found |= {Permission(one.namespace, group, resource, verb, name) for verb in ("get", "patch")}
+        # Who may patch a policy of admission could undo the one that lets him try alone: none is asked about it.
+        verbs = ("get",) if group == ADMISSION else ("get", "patch")
+        found |= {Permission(one.namespace, group, resource, verb, name) for verb in verbs}
         listed |= {(space, group, resource) for space in (spaces if one.namespace else ("",))}
     for release in recording.resources:
         if release.type == "kubernetes:helm.sh/v3:Release":

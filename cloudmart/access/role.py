@@ -90,7 +90,8 @@ def objects(
 def trials_alone(stack: str, subject: Subject) -> list[dict[str, Any]]:
     """What refuses every change by `subject` that is no dry run: an admission policy and its binding.
 
-    RBAC cannot tell a dry run from a change: who may try an object may change it, but for this.
+    RBAC cannot tell a dry run from a change: who may try an object may change it, but for this. Policies of admission
+    are judged by none, so the roles must give no right to those.
     """
     name = f"cloudmart-{stack}-reader"
     everything = {"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*/*"], "operations": _CHANGES}

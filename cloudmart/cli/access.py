@@ -46,9 +46,7 @@ def access_group() -> None:
 @click.option(
     "--way",
     type=OneOf(["pulumi", "applyset"]),
-    default="pulumi",
-    show_default=True,
-    help="How the stack gets there: with the Pulumi CLI, or without it.",
+    help="To deploy: with the Pulumi CLI, or without it. [default: pulumi]",
 )
 @click.option(
     "--subject",
@@ -60,15 +58,24 @@ def access_group() -> None:
 @OUT
 @DEBUG
 def role_command(
-    stack: str, purpose: str, way: str, subject: str | None, root: Path, format_: str, out: Path | None, debug: bool
+    stack: str,
+    purpose: str,
+    way: str | None,
+    subject: str | None,
+    root: Path,
+    format_: str,
+    out: Path | None,
+    debug: bool,
 ) -> None:
-    """Print the least roles with which `up` and `down` of a stack work, for an administrator to apply.
+    """Print the least roles with which a stack is deployed, verified or looked at, for an administrator to apply.
 
-    The stack's namespaces come with them: who may deploy to a namespace need not be allowed to make any.
+    Those to deploy, for `up` and `down`, bring the stack's namespaces: who may deploy to one need not be allowed to
+    make any.
 
-    With --for verify, those with which `verify` and `cost` work: the deployer of a pipeline needs them too. With --for
-    read, `drift` as well: the API server lets only those try an object who may change it, so an admission policy comes
-    with them that lets this subject try and not change.
+    With --for verify, those with which `verify` and `cost` work: the deployer of a pipeline needs them too. Whoever has
+    them may read the Secrets of the stack's namespaces. With --for read, `drift` as well: the API server lets only
+    those try an object who may change it, so an admission policy comes with them that lets this subject try and not
+    change.
     """
     from cloudmart.access import permissions, role
     from cloudmart.deploy.expected import Way
@@ -76,6 +83,8 @@ def role_command(
     from cloudmart.preview.render import to_yaml
     from cloudmart.settings import load
 
+    if way is not None and purpose != "deploy":
+        raise UserError(f"--way {way}: found --for {purpose}, which deploys in no way; allowed: with --for deploy")
     bound = role.Subject.parse(subject) if subject is not None else None
     settings = load(stack, root)
     with traceback(debug):
@@ -88,7 +97,7 @@ def role_command(
         wanted = permissions.reading(recording, settings)
         found = [*role.trials_alone(stack, bound), *role.objects(wanted, stack, (), bound, whose="reader")]
     else:
-        found = _deployers(recording, settings, Way(way), bound)
+        found = _deployers(recording, settings, Way(way or "pulumi"), bound)
     if format_ == "json":
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": found}, indent=2) + "\n"
     else:

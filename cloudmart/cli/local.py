@@ -37,7 +37,7 @@ _RUNTIME = click.option(
 @ROOT
 @formats("text", "json")
 def local_start(root: Path, runtime: Literal["binary", "kind"], format_: str) -> None:
-    """Make the cluster or start it again; does nothing where it runs."""
+    """Make the cluster or start it again; where it runs, only what was deleted of its own comes back."""
     from cloudmart.cluster import crds
     from cloudmart.cluster.local import LocalCluster
 

@@ -60,6 +60,16 @@ def is_rotation(key: str, kept: Iterable[str]) -> bool:
     return _slot(key) in {_slot(other) for other in kept}
 
 
+def _decoded(key: str, value: str, secret: str) -> str:
+    try:
+        return base64.b64decode(value).decode()
+    except ValueError:
+        raise UserError(
+            f"Secret {secret}: {key}: found what is no text; allowed: the password that was kept there. "
+            "`cloudmart drift` says how to put it back"
+        ) from None
+
+
 def values(
     kubectl: Kubectl, recording: Recording, found: Iterable[Manifest], namespace: str
 ) -> tuple[dict[str, str], list[str]]:
@@ -70,7 +80,7 @@ def values(
     """
     name = name_of(recording.stack)
     live = kubectl.json("get", "secret", name, f"--namespace={namespace}", "--ignore-not-found")
-    kept = {key: base64.b64decode(value).decode() for key, value in ((live or {}).get("data") or {}).items()}
+    kept = {key: _decoded(key, value, f"{namespace}/{name}") for key, value in ((live or {}).get("data") or {}).items()}
     chosen: dict[str, str] = {}
     missing: dict[str, str] = {}
     held = keys(recording, found)

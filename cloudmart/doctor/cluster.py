@@ -54,10 +54,12 @@ class Cluster:
             return Kubectl(path=program, context=self.asked)
         local = LocalCluster(self.root)
         try:
-            running = local.is_running()
+            status = local.status()
         except UserError as error:
             return str(error)
-        return Kubectl(path=program, kubeconfig=local.kubeconfig) if running else "the local cluster does not run"
+        if not status.running:
+            return f"the local cluster is {status.trouble}"
+        return Kubectl(path=program, kubeconfig=local.kubeconfig)
 
     def answers(self) -> Iterator[Check]:
         """Whether it answers, to whom, and in the version that the stack is checked against."""

@@ -54,6 +54,8 @@ def other_images(pod: Mapping[str, Any], template: Mapping[str, Any]) -> Iterato
 
 def is_by_admission(pod: Mapping[str, Any], writer: Writer) -> bool:
     """Whether a field of a pod was written as the pod was made: a webhook may take images from a mirror."""
+    if not writer.time:  # who writes managed fields himself may leave it out
+        return False
     made, written = (datetime.fromisoformat(text) for text in (pod["metadata"]["creationTimestamp"], writer.time))
     return written - made <= _ADMITTED
 

@@ -81,5 +81,15 @@ def is_made_for_others(item: Mapping[str, Any]) -> bool:
         bool(item["metadata"].get("ownerReferences"))
         or (item["kind"], item["metadata"]["name"]) in _EVERYWHERE
         or item.get("type") in _BOOKKEEPING
-        or (item["metadata"].get("labels") or {}).get("kubernetes.io/bootstrapping") == "rbac-defaults"
+        or _is_of_kubernetes(item)
+    )
+
+
+def _is_of_kubernetes(item: Mapping[str, Any]) -> bool:
+    """Whether it is one of the rights that every cluster begins with. Anybody may write their label."""
+    metadata = item["metadata"]
+    return (
+        item["apiVersion"].startswith("rbac.authorization.k8s.io/")
+        and metadata["name"].startswith(("system:", "cluster-admin"))
+        and (metadata.get("labels") or {}).get("kubernetes.io/bootstrapping") == "rbac-defaults"
     )

@@ -64,6 +64,10 @@ _CONFIDENTIAL = re.compile(r"(?i)passw|secret|token|credential|private|api[-_]?k
 _HIDDEN = "not shown"
 _LONGEST = 160
 _LOOKS_AGAIN = 3
+#: Whose objects no policy of admission is asked about.
+ADMISSION = "admissionregistration.k8s.io"
+#: Statuses by which the API server, or admission, says no to just this.
+_REFUSALS = (403, 409, 422)
 #: Data goes with them, or may: those of Kubernetes, and what the operators of the stores make volumes for.
 _WITH_DATA = frozenset(
     {
@@ -146,6 +150,8 @@ class _Look:
     served: Mapping[tuple[str, str], Resource] = field(default_factory=dict)
     #: The generated values that are kept in the cluster, by their sentinels; none where some are lost.
     values: Mapping[str, str] = field(default_factory=dict)
+    #: Kinds whose objects could not be tried.
+    untried: set[str] = field(default_factory=set)
     #: The keys of those that are gone.
     lost: Sequence[str] = ()
     #: The keys of those that somebody else has written over: by whom, and the value that is live, in base64.
@@ -167,7 +173,8 @@ class _Look:
                 # Who may deploy need not be allowed to list.
                 found = self._one_by_one(pool, [*wanted, self._keeper])
                 notes.append(
-                    "objects that nobody declares were not looked for, nor Helm's releases: this user may not list them"
+                    "objects that nobody declares were not looked for, nor Helm's releases, pods and claims: this user "
+                    "may not list them"
                 )
             self.lost = self._gone(found)
             self.edited = dict(self._overwritten(found))
@@ -176,6 +183,9 @@ class _Look:
             compared = pool.map(lambda one: self._compared(one[0], one[1], found.get(one[0])), wanted.items())
             findings = [finding for several in compared for finding in several] + findings
         notes += self._rotations(found)
+        if self.untried:
+            kinds = ", ".join(sorted(self.untried))
+            notes.append(f"not compared beyond being there, because this user may not try them: {kinds}")
         if expected.releases:
             names = ", ".join(sorted(expected.releases))
             notes.append(f"not compared beyond being deployed, because the objects are the chart's: {names}")
@@ -239,7 +249,11 @@ class _Look:
         answer = self.api.request("PATCH", f"{place}?{query}", body, content_type="application/apply-patch+yaml")
         hidden = {fields.names(place) for place in [*unknown, *manifest.recorded.secrets]}
         if answer.status == 401 or "cannot patch resource" in answer.message:
-            # A trial is allowed to those who may do it in earnest.
+            # A trial is allowed to those who may do it in earnest. Who only reads may not try these: no policy of
+            # admission could refuse him the change.
+            if reference.api_version.startswith(f"{ADMISSION}/"):
+                self.untried.add(reference.kind)
+                return [], live["metadata"].get("resourceVersion", "")
             raise KubectlError(f"{reference.label}: {answer.message}")
         if answer.status >= 400:
             # With what somebody has added; admission may not like just that.
@@ -247,7 +261,7 @@ class _Look:
             added = list(self._additions(reference, live, live, ours, manager, manifest, hidden)) if ours else []
             # Of a namespace that is being deleted nothing is left to take away.
             ends = "it is being terminated" in answer.message
-            mend = self._up() if ends else self._anew(reference, live)
+            mend = self._up() if ends or answer.status not in _REFUSALS else self._anew(reference, live)
             if added and added[0].mend != mend:
                 mend = f"{added[0].mend} && {self._up()}"
             refused = Finding(kind=Kind.REFUSED, object=reference, live=answer.message, mend=mend)
@@ -383,8 +397,10 @@ class _Look:
         where = path(reference, self.served[reference.api_version, reference.kind].plural)
         patch = self._operations(live, places)
         answer = self.api.request("PATCH", f"{where}?dryRun=All", patch, content_type="application/json-patch+json")
-        if answer.status >= 400:
+        if answer.status in _REFUSALS:
             return places, False
+        if answer.status >= 400:
+            return places, True  # not tried: the API server, or a webhook of it, is in trouble
         without = answer.content
         return [one for one in places if fields.value_at(without, one) != fields.value_at(live, one)], True
 

@@ -375,7 +375,7 @@ def unregistered(config: Mapping[str, Any], cost_centers: Collection[str], sourc
     `config` is a whole configuration without other problems, `cost_centers` the registry where it names no other.
     """
     entry = config.get("cost-labels")
-    if not isinstance(entry, Mapping):
+    if not isinstance(entry, Mapping) or entry.get("enforcementLevel") == "disabled":
         return
     known = sorted(entry.get("costCenters", cost_centers))
     for namespace, labels in entry.get("namespaces", {}).items():

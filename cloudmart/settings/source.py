@@ -258,7 +258,7 @@ def _plain(
     try:
         return scalar(node)
     except _FoundError as error:
-        raise UserError(f"{name}:{line}: {dotted(path)}: {error}") from None
+        raise UserError(f"{name}:{line}: {dotted(path) or 'top level'}: {error}") from None
 
 
 def _is_text(node: yaml.ScalarNode) -> bool:
@@ -284,7 +284,9 @@ def _scalar(node: yaml.ScalarNode) -> Any:
                 "found a whole number of more than 4,300 digits; allowed: shorter ones, or text in quotes"
             ) from None
     if _FLOAT.fullmatch(text):
-        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        if not math.isinf(number) or "inf" in text.lower():
+            return number
     found, allowed = _DISPUTED.get(node.tag, _NUMBER)
     raise _FoundError(f"found {found}; allowed: {allowed}")
 
