@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import tempfile
 import textwrap
@@ -19,18 +20,15 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from cloudmart.errors import UserError
 from cloudmart.settings.load import CATALOG, PREFIX, load, stack_file, stacks
-from cloudmart.settings.source import dotted, parse, read, shown
+from cloudmart.settings.source import dotted, read, shown
 
 Change = tuple[tuple[str, ...], str | int]
 """A key path without Pulumi's prefix, such as ``("services", "user-service", "autoscaling", "cpu")``, and its value."""
 
-
-def is_plain(text: str) -> bool:
-    """Whether a value that is written without quotes is read as this text."""
-    try:
-        return parse(f"text: {text}".encode(), "").data == {"text": text}
-    except (UserError, ValueError):
-        return False
+#: Text that YAML, of one version or another, would read as something else.
+NOT_PLAIN = re.compile(
+    r"[0-9_:.etz+ -]*|0[box][0-9a-f_]+|[+-]?\.(inf|nan)|y|n|yes|no|on|off|true|false|null|~", re.IGNORECASE
+)
 
 
 def edited(stack: str, root: Path, changes: Iterable[Change]) -> str:
@@ -97,7 +95,7 @@ def _set(tree: CommentedMap, path: tuple[str, ...], value: str | int, name: str)
     key = path[-1]
     if key in node and node[key] == value and isinstance(node[key], str) == isinstance(value, str):
         return False
-    node[key] = DoubleQuotedScalarString(value) if isinstance(value, str) and not is_plain(value) else value
+    node[key] = DoubleQuotedScalarString(value) if isinstance(value, str) and NOT_PLAIN.fullmatch(value) else value
     return True
 
 
@@ -213,4 +211,4 @@ def _written(value: Any, depth: int = 0) -> Any:
         sequence = CommentedSeq(_written(item, depth + 1) for item in value)
         sequence.fa.set_flow_style()
         return sequence
-    return DoubleQuotedScalarString(value) if isinstance(value, str) and not is_plain(value) else value
+    return DoubleQuotedScalarString(value) if isinstance(value, str) and NOT_PLAIN.fullmatch(value) else value

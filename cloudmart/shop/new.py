@@ -17,7 +17,7 @@ import yaml
 
 from cloudmart.errors import UserError, meant
 from cloudmart.settings import load, stacks
-from cloudmart.settings.edit import is_plain, service_text
+from cloudmart.settings.edit import NOT_PLAIN, service_text
 from cloudmart.settings.schema import json_schema
 
 _FILES = Path(__file__).parent / "files"
@@ -110,7 +110,7 @@ def texts(shop: Shop) -> Mapping[str, str]:
 
 def _scalar(text: str) -> str:
     """As YAML, in quotes where it would be read as something else."""
-    style = None if is_plain(text) else '"'
+    style = '"' if NOT_PLAIN.fullmatch(text) else None
     return str(yaml.safe_dump(text, width=1 << 16, default_style=style)).removesuffix("...\n").rstrip("\n")
 
 

@@ -181,9 +181,13 @@ def test_a_binding_is_the_shop_s_business_where_its_accounts_are_bound(subject: 
 
 def test_what_kubernetes_binds_itself_is_made_for_others() -> None:
     labels = {"kubernetes.io/bootstrapping": "rbac-defaults"}
-    binding = {"kind": "ClusterRoleBinding", "metadata": {"name": "system:x", "labels": labels}}
+    rbac = "rbac.authorization.k8s.io/v1"
+    binding = {"apiVersion": rbac, "kind": "ClusterRoleBinding", "metadata": {"name": "system:x", "labels": labels}}
     assert is_made_for_others(binding)
     assert not is_made_for_others(binding | {"metadata": {"name": "system:x"}})
+    # The label is anybody's to write.
+    assert not is_made_for_others(binding | {"metadata": {"name": "shop-may-all", "labels": labels}})
+    assert not is_made_for_others(binding | {"apiVersion": "v1", "kind": "Pod"})
 
 
 def test_foreign_text_neither_moves_the_cursor_nor_ends_a_table() -> None:

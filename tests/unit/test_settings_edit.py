@@ -116,7 +116,23 @@ def test_an_empty_file_gets_the_keys_that_it_lacks(tmp_path: Path, text: str) ->
 
 
 @pytest.mark.parametrize(
-    "value", ["1", "0.5", "1e3", "yes", "N", "010", "1_000", "1:30", "0x1F", "1.5e+3", "2026-11-23"]
+    "value",
+    [
+        "1",
+        "0.5",
+        "1e3",
+        "yes",
+        "N",
+        "010",
+        "1_000",
+        "1:30",
+        "0x1F",
+        "1.5e+3",
+        "2026-11-23",
+        "2026-01-01t00:00:00z",
+        ".inf",
+        ".NaN",
+    ],
 )
 def test_text_that_yaml_would_read_as_something_else_is_quoted(tmp_path: Path, value: str) -> None:
     stack(tmp_path, "config: {}\n")
