@@ -110,6 +110,7 @@ def reader(deployer: Deployer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube
     kubeconfig = root / "reader.kubeconfig"
     kubeconfig.touch(mode=0o600)
     kubeconfig.write_text(yaml.safe_dump(config))
+    deployer.allow(deployer.permissions)  # the namespaces come with them
     give(deployer, "read", f"serviceaccount:{HOME}/reader")
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     kubectl = Kubectl(path=toolchain.kubectl(), kubeconfig=kubeconfig)
@@ -146,7 +147,6 @@ def test_a_deployer_who_may_verify_too_deploys_and_verifies(
 
 
 def test_who_may_read_finds_drift_and_changes_nothing(deployer: Deployer, reader: Kubectl) -> None:
-    deployer.allow(deployer.permissions)
     with deployer.without_cli():
         deployer.up()
 
@@ -172,11 +172,10 @@ def test_who_may_read_finds_drift_and_changes_nothing(deployer: Deployer, reader
     with pytest.raises(KubectlError, match="cannot delete"):
         reader.run("delete", "service/user-service", "--namespace=cloudmart", "--dry-run=server")
     require_verified(deployer, [])
+    change = '-p={"metadata":{"labels":{"a":"b"}}}'
     for kind in ("validatingadmissionpolicies", "validatingadmissionpolicybindings"):
         with pytest.raises(KubectlError, match="cannot patch"):  # which no policy would refuse
-            reader.run(
-                "patch", kind, f"cloudmart-{STACK}-reader", "--type=merge", '-p={"metadata":{"labels":{"a":"b"}}}'
-            )
+            reader.run("patch", kind, "cloudmart-probes", "--type=merge", change)
     found = look()
     assert found.findings == []
     assert [*found.notes] == [
