@@ -131,6 +131,11 @@ def _new_shop(
     if format_ == "json":
         print_json({"name": name, "out": str(folder), "files": list(files)})
     say(f"{len(files)} files in {folder}; go there, and `cloudmart preview` shows what they declare.")
+    if " @ file:" in new.requirement():
+        say(
+            "note: its requirements.txt takes CloudMart from a folder of this machine; before others and pipelines use "
+            "it, name a place that they reach"
+        )
 
 
 def _or_asked(given: _T | None, question: str, default: _T, asks: bool, kind: click.ParamType[Any] | None = None) -> _T:

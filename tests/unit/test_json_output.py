@@ -22,6 +22,7 @@ from cloudmart.deploy.up import Deployed, Target
 from cloudmart.preview.recorder import record
 from cloudmart.secrets import age
 from cloudmart.settings import load
+from cloudmart.shop import new
 from tests.conftest import ROOT, Project
 from tests.unit.settings_files import write
 
@@ -213,6 +214,7 @@ def test_the_files_of_a_new_shop_are_listed(tmp_path: Path) -> None:
         path.relative_to(tmp_path / "shop").as_posix() for path in (tmp_path / "shop").rglob("*") if path.is_file()
     } == {*data["files"]}
     assert said.startswith(f"{len(data['files'])} files in ")
+    assert ("takes CloudMart from a folder of this machine" in said) == (" @ file:" in new.requirement())
 
 
 def test_the_folder_of_definitions_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
