@@ -8,28 +8,27 @@ declared fields stays in it too: those are fields of managers that are neither o
 
 from __future__ import annotations
 
-import base64
 import copy
 import hashlib
 import json
 import re
-import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import cached_property
 from typing import Any
 
 from cloudmart.cluster.api import Api, connected, path
 from cloudmart.cluster.discovery import Resource
 from cloudmart.cluster.kubectl import KubectlError
 from cloudmart.cluster.live import Place, Reference, release_of
-from cloudmart.deploy import applyset, generated
+from cloudmart.deploy import applyset
 from cloudmart.deploy.expected import Expected, Way
 from cloudmart.drift import beside, fields
+from cloudmart.drift.commands import kubectl, up
 from cloudmart.drift.controllers import is_controller, is_harmless, is_made_for_others
 from cloudmart.drift.fields import ABSENT, Path, Writer
+from cloudmart.drift.finding import HIDDEN, Finding, Kind
+from cloudmart.drift.kept import Kept, keeper_of
 from cloudmart.finops.paths import Item, path_text
 from cloudmart.preview.recorder import SECRET
 from cloudmart.preview.render import Manifest, manifests, substitute
@@ -61,7 +60,6 @@ ALSO = (
 #: The same of what is cluster-wide: what gives rights to the shop.
 ALSO_CLUSTER_WIDE = (_BINDING,)
 _CONFIDENTIAL = re.compile(r"(?i)passw|secret|token|credential|private|api[-_]?key|access[-_]?key")
-_HIDDEN = "not shown"
 _LONGEST = 160
 _LOOKS_AGAIN = 3
 #: Whose objects no policy of admission is asked about.
@@ -81,33 +79,6 @@ _WITH_DATA = frozenset(
         "KafkaTopic",
     }
 )
-
-
-class Kind(StrEnum):
-    """What is wrong with an object or a field of it."""
-
-    MISSING = "missing"
-    CHANGED = "changed"
-    ADDED = "added"
-    UNEXPECTED = "unexpected"
-    #: The API server would not have the declared object in place of the live one.
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that is not as declared. Values are texts, never those of Secrets; None where there is none."""
-
-    kind: Kind
-    object: Reference
-    #: The field; empty where it is about the whole object.
-    path: str = ""
-    declared: str | None = None
-    live: str | None = None
-    #: Field manager and time (RFC 3339) of the last write, where the API server knows them.
-    by: str | None = None
-    when: str | None = None
-    mend: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,18 +119,15 @@ class _Look:
     api: Api
     controllers: frozenset[str]
     served: Mapping[tuple[str, str], Resource] = field(default_factory=dict)
-    #: The generated values that are kept in the cluster, by their sentinels; none where some are lost.
-    values: Mapping[str, str] = field(default_factory=dict)
+    #: The generated values that are kept in the cluster.
+    kept: Kept = field(init=False)
     #: Kinds whose objects could not be tried.
     untried: set[str] = field(default_factory=set)
-    #: The keys of those that are gone.
-    lost: Sequence[str] = ()
-    #: The keys of those that somebody else has written over: by whom, and the value that is live, in base64.
-    edited: Mapping[str, tuple[Writer, str]] = field(default_factory=dict)
 
     def run(self) -> Drift:
         expected = self.expected
-        wanted = dict(zip(expected.objects, self._templates, strict=True))
+        templates = manifests(expected.recording, templates=True)
+        wanted = dict(zip(expected.objects, templates, strict=True))
         notes: list[str] = []
         findings: list[Finding] = []
         with ThreadPoolExecutor(8) as pool:
@@ -171,18 +139,16 @@ class _Look:
                 if "orbidden" not in str(error):
                     raise
                 # Who may deploy need not be allowed to list.
-                found = self._one_by_one(pool, [*wanted, self._keeper])
+                found = self._one_by_one(pool, [*wanted, keeper_of(expected)])
                 notes.append(
                     "objects that nobody declares were not looked for, nor Helm's releases, pods and claims: this user "
                     "may not list them"
                 )
-            self.lost = self._gone(found)
-            self.edited = dict(self._overwritten(found))
-            self.values = self._kept(found)
-            findings += [*self._lost_values(found), *self._edited_values(found)]
+            self.kept = Kept(expected, templates, found)
+            findings += self.kept.findings()
             compared = pool.map(lambda one: self._compared(one[0], one[1], found.get(one[0])), wanted.items())
             findings = [finding for several in compared for finding in several] + findings
-        notes += self._rotations(found)
+        notes += self.kept.rotations()
         if self.untried:
             kinds = ", ".join(sorted(self.untried))
             notes.append(f"not compared beyond being there, because this user may not try them: {kinds}")
@@ -220,11 +186,11 @@ class _Look:
         if live is None:
             why = "" if (reference.api_version, reference.kind) in self.expected.scopes else " (its kind is not served)"
             declared = f"an object{why}"
-            return [Finding(kind=Kind.MISSING, object=reference, declared=declared, mend=self._up())]
+            return [Finding(kind=Kind.MISSING, object=reference, declared=declared, mend=up(self.expected))]
         if live["metadata"].get("deletionTimestamp"):
             when = live["metadata"]["deletionTimestamp"]
             text = "is being deleted"
-            return [Finding(kind=Kind.CHANGED, object=reference, live=text, when=when, mend=self._up())]
+            return [Finding(kind=Kind.CHANGED, object=reference, live=text, when=when, mend=up(self.expected))]
         place = path(reference, self.served[reference.api_version, reference.kind].plural)
         found, seen = self._tried(place, reference, manifest, live)
         # What a controller wrote between the listing and the trial is no drift.
@@ -261,9 +227,9 @@ class _Look:
             added = list(self._additions(reference, live, live, ours, manager, manifest, hidden)) if ours else []
             # Of a namespace that is being deleted nothing is left to take away.
             ends = "it is being terminated" in answer.message
-            mend = self._up() if ends or answer.status not in _REFUSALS else self._anew(reference, live)
+            mend = up(self.expected) if ends or answer.status not in _REFUSALS else self._anew(reference, live)
             if added and added[0].mend != mend:
-                mend = f"{added[0].mend} && {self._up()}"
+                mend = f"{added[0].mend} && {up(self.expected)}"
             refused = Finding(kind=Kind.REFUSED, object=reference, live=answer.message, mend=mend)
             return [refused, *added], live["metadata"].get("resourceVersion", "")
         applied = answer.content
@@ -276,7 +242,7 @@ class _Look:
         if not any(one.manager == manager and one.operation == "Apply" for one in writers):
             maker = writers[-1] if writers else None
             text = "made by somebody else"
-            found.insert(0, self._finding(Kind.CHANGED, reference, (), live=text, writer=maker, mend=self._up()))
+            found.insert(0, self._finding(Kind.CHANGED, reference, (), live=text, writer=maker, mend=up(self.expected)))
         return found, applied["metadata"].get("resourceVersion", "")
 
     def _manager(self, writers: Sequence[Writer]) -> str:
@@ -292,10 +258,10 @@ class _Look:
         """The declared object as it is sent, and the paths of what only the deployer knows: its live values."""
         expected = self.expected
         body = applyset.sent(
-            substitute(manifest.object, self.values), expected.settings.namespace.name, expected.scopes
+            substitute(manifest.object, self.kept.values), expected.settings.namespace.name, expected.scopes
         )
         unknown: list[tuple[str | int, ...]] = []
-        if not self._knows_secrets:
+        if not self.kept.knows_secrets:
             # `stringData` has become `data`.
             shift = {"stringData": "data"} if reference.kind == "Secret" else {}
             unknown = [(shift.get(str(top), top), *rest) for top, *rest in manifest.recorded.secrets]
@@ -326,7 +292,7 @@ class _Look:
             other = fields.owner(place, others)
             writer = other or (fields.owner(place, fields.writers(live)) if here is not ABSENT else None)
             secret = self._is_secret(reference, place, hidden)
-            mend = self._up()
+            mend = up(self.expected)
             # A refresh of Pulumi takes no note of items at the end of a list that its state does not have.
             if self.expected.way is Way.PULUMI and there is ABSENT and isinstance(place[-1], int):
                 removing = self._removing(reference, live, [place])
@@ -356,10 +322,10 @@ class _Look:
                 Kind.CHANGED,
                 reference,
                 place,
-                declared=_HIDDEN,
-                live=f"differs, {_HIDDEN}" if there else None,
+                declared=HIDDEN,
+                live=f"differs, {HIDDEN}" if there else None,
                 writer=fields.owner(place, writers) if there else None,
-                mend=self._up(),
+                mend=up(self.expected),
             )
 
     def _additions(
@@ -408,7 +374,7 @@ class _Look:
         """The command that takes away what `up` leaves alone, because it is not the stack's."""
         # kubectl reads it as YAML.
         patch = json.dumps(self._operations(live, places), separators=(",", ":"), ensure_ascii=False)
-        return self._kubectl("patch", reference.argument, reference, "--type=json", f"--patch={patch}")
+        return kubectl(self.expected, "patch", reference.argument, reference, "--type=json", f"--patch={patch}")
 
     def _operations(self, live: Mapping[str, Any], places: Sequence[Path]) -> Sequence[Mapping[str, Any]]:
         operations: list[dict[str, Any]] = []
@@ -427,8 +393,8 @@ class _Look:
     def _anew(self, reference: Reference, live: Mapping[str, Any]) -> str:
         """The command for what cannot be changed in place; never one that takes data away."""
         if _has_data(live):
-            return self._up()
-        return f"{self._kubectl('delete', reference.argument, reference)} && {self._up()}"
+            return up(self.expected)
+        return f"{kubectl(self.expected, 'delete', reference.argument, reference)} && {up(self.expected)}"
 
     def _is_secret(self, reference: Reference, place: Path, hidden: set[tuple[str, ...]]) -> bool:
         """Whether the values at a path are nobody's to see."""
@@ -459,123 +425,6 @@ class _Look:
             mend=mend,
         )
 
-    # --- generated values ---------------------------------------------------------------------------------------------
-
-    @property
-    def _knows_secrets(self) -> bool:
-        """Whether the values that were deployed are kept in the cluster, as they are without Pulumi."""
-        return self.expected.way is Way.APPLY_SET and not self.lost
-
-    @cached_property
-    def _keys(self) -> Mapping[str, str]:
-        """Under which key the keeper has each generated value, by its sentinel."""
-        return generated.keys(self.expected.recording, self._templates)
-
-    def _gone(self, found: Mapping[Reference, Mapping[str, Any]]) -> Sequence[str]:
-        """The keys that the next `up` would make anew although nobody has asked for a rotation."""
-        if self.expected.way is not Way.APPLY_SET:
-            return ()
-        data = _data(found.get(self._keeper))
-        missing = (key for key in dict.fromkeys(self._keys.values()) if not data.get(key))
-        return [key for key in missing if not generated.is_rotation(key, set(data) - {key})]
-
-    def _kept(self, found: Mapping[Reference, Mapping[str, Any]]) -> Mapping[str, str]:
-        """Each sentinel's value. What a rotation asks for has none before the next `up`."""
-        if not self._knows_secrets:
-            return {}
-        data = {**_data(found.get(self._keeper)), **{key: live for key, (_, live) in self.edited.items()}}
-        return {sentinel: _decoded(data[key]) for sentinel, key in self._keys.items() if data.get(key)}
-
-    def _rotations(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[str]:
-        """What explains that a password differs which nobody has touched."""
-        if self.expected.way is Way.APPLY_SET:
-            missing = set(self._keys.values()) - set(_data(found.get(self._keeper))) - set(self.lost)
-            pending = (self.expected.recording.generated[one].name for one, key in self._keys.items() if key in missing)
-            yield from (f"rotation pending: the next up makes {name} anew" for name in sorted(set(pending)))
-
-    @cached_property
-    def _templates(self) -> Sequence[Manifest]:
-        return manifests(self.expected.recording, templates=True)
-
-    @property
-    def _keeper(self) -> Reference:
-        settings = self.expected.settings
-        return Reference("v1", "Secret", settings.namespace.name, generated.name_of(settings.stack))
-
-    def _lost_values(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
-        """The generated passwords are gone: the next `up` would make others, which no data knows."""
-        if not self.lost:
-            return
-        keeper = self._keeper
-        kind = Kind.CHANGED if keeper in found else Kind.MISSING
-        mend = self._restoring(self.lost, found)
-        # What was there may still be had from the objects, but not after an `up`.
-        live = "not all of them: the next up would make others, which the data does not know"
-        if not mend:
-            live, mend = "not all of them, and no Secret has them either: the next up makes others", self._up()
-        yield Finding(kind=kind, object=keeper, declared="every generated value", live=live, mend=mend)
-
-    def _overwritten(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[tuple[str, tuple[Writer, str]]]:
-        """Values of the keeper that are somebody else's, where the live Secret still has what an `up` has written."""
-        keeper = found.get(self._keeper)
-        if keeper is None or self.expected.way is not Way.APPLY_SET:
-            return
-        for key, (holder, place) in self._holders(found).items():
-            live, kept = _data(found[holder])[place], _data(keeper).get(key)
-            writer = fields.owner(("data", key), fields.writers(keeper))
-            applied = fields.owner(("data", place), fields.writers(found[holder]))
-            foreign = writer is not None and not generated.is_keeper(writer.manager)
-            if writer and foreign and kept and kept != live and applied and applied.manager == applyset.FIELD_MANAGER:
-                yield key, (writer, live)
-
-    def _edited_values(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
-        """The next `up` would deploy another value: its Secrets are not what somebody has changed."""
-        for key, (writer, _) in self.edited.items():
-            yield self._finding(
-                Kind.CHANGED,
-                self._keeper,
-                ("data", key),
-                declared=_HIDDEN,
-                live=_HIDDEN,
-                writer=writer,
-                mend=self._restoring([key], found),
-            )
-
-    def _restoring(self, keys: Collection[str], found: Mapping[Reference, Mapping[str, Any]]) -> str:
-        """The command that puts values back into the keeper from the live Secrets that have them; empty for none.
-
-        By a pipe: on a command line whoever may list processes could read them.
-        """
-        keeper = self._keeper
-        commands = [] if keeper in found else [self._kubectl("create secret generic", keeper.name, keeper)]
-        by_holder: dict[Reference, dict[str, str]] = {}
-        for key, (holder, place) in self._holders(found).items():
-            if key in keys:
-                by_holder.setdefault(holder, {})[key] = place
-        for holder, places in by_holder.items():
-            data = ",".join(f'"{key}":"{{{{index .data "{place}"}}}}"' for key, place in places.items())
-            # Nothing where one is gone since: a patch that the API server cannot read is shown with all the values.
-            there = " ".join(f'(index .data "{place}")' for place in places.values())
-            template = f'{{{{if and {there}}}}}{{"data":{{{data}}}}}{{{{end}}}}'
-            get = self._kubectl("get", holder.argument, holder, f"--output=go-template={template}")
-            more = ("--type=merge", "--patch-file=/dev/stdin", f"--field-manager={generated.RESTORER}")
-            commands.append(f"{get} | {self._kubectl('patch', keeper.argument, keeper, *more)}")
-        return " && ".join(commands) if by_holder else ""
-
-    def _holders(self, found: Mapping[Reference, Mapping[str, Any]]) -> Mapping[str, tuple[Reference, str]]:
-        """Where a live Secret has a generated value and nothing else: by its key in the keeper."""
-        held: dict[str, tuple[Reference, str]] = {}
-        for manifest in self._templates:
-            space = str(manifest.recorded.namespace or self._keeper.namespace)
-            holder = Reference("v1", "Secret", space, str(manifest.recorded.object_name))
-            if manifest.recorded.kind != "Secret":
-                continue
-            data = _data(found.get(holder))
-            for place, template in manifest.recorded.secrets.items():
-                if template in self._keys and data.get(str(place[-1])):
-                    held.setdefault(self._keys[str(template)], (holder, str(place[-1])))
-        return held
-
     # --- what Kubernetes makes of declared objects --------------------------------------------------------------------
 
     def _pods(self, found: Mapping[Reference, Mapping[str, Any]]) -> Iterator[Finding]:
@@ -585,7 +434,7 @@ class _Look:
             made = reference.kind == "Pod" and metadata.get("ownerReferences")
             if not made or metadata.get("deletionTimestamp"):
                 continue
-            mend = self._kubectl("delete", reference.argument, reference)
+            mend = kubectl(self.expected, "delete", reference.argument, reference)
             writers = fields.writers(pod)
             for place, there, here in beside.other_images(pod, beside.template_of(pod, found)):
                 writer = fields.owner(place, writers)
@@ -615,7 +464,7 @@ class _Look:
             live = claim["metadata"].get("labels") or {}
             other = {key: value for key, value in wanted.items() if live.get(key) != value}
             words = (f"{key}={value}" for key, value in other.items())
-            mend = self._kubectl("label --overwrite", reference.argument, reference, *words)
+            mend = kubectl(self.expected, "label --overwrite", reference.argument, reference, *words)
             for key, value in other.items():
                 place = ("metadata", "labels", key)
                 here = live.get(key)
@@ -637,7 +486,7 @@ class _Look:
         shop = self.expected.settings.namespace.name
         stack = self.expected.settings.stack
         own = {
-            self._keeper,
+            keeper_of(self.expected),
             Reference("v1", "Secret", shop, applyset.parent_name(stack)),
             # What `cloudmart access role` prints, for an administrator to apply.
             *(
@@ -658,7 +507,7 @@ class _Look:
             here = reference.namespace == shop or (reference.kind == _BINDING[1] and beside.lets_in(live, shop))
             if not ours and (not here or (maker is not None and is_controller(maker, self.controllers))):
                 continue
-            mend = self._up() if ours else self._kubectl("delete", reference.argument, reference)
+            mend = up(self.expected) if ours else kubectl(self.expected, "delete", reference.argument, reference)
             text = "no longer declared" if ours else "not declared"
             yield self._finding(Kind.UNEXPECTED, reference, (), live=text, writer=maker, mend=mend)
 
@@ -695,32 +544,13 @@ class _Look:
                 path="status" if status else "",
                 declared="deployed" if status else "a Helm release",
                 live=status,
-                mend=self._up(),
+                mend=up(self.expected),
             )
-
-    # --- commands -----------------------------------------------------------------------------------------------------
-
-    def _up(self) -> str:
-        return self.expected.put_back(self.expected.target.kubectl.context)
-
-    def _kubectl(self, verb: str, what: str, reference: Reference, *more: str) -> str:
-        where = [f"--namespace={reference.namespace}"] if reference.namespace else []
-        return shlex.join([*self.expected.target.kubectl.command, *verb.split(), what, *where, *more])
 
 
 def _of(writers: Iterable[Writer], manager: str) -> fields.Fields:
     """What a manager has applied."""
     return next((one.fields for one in writers if one.manager == manager and one.operation == "Apply"), {})
-
-
-def _data(secret: Mapping[str, Any] | None) -> Mapping[str, str]:
-    """A Secret's values, in base64."""
-    return (secret or {}).get("data") or {}
-
-
-def _decoded(value: str) -> str:
-    # Whoever has edited it may have put anything there.
-    return base64.b64decode(value).decode(errors="replace")
 
 
 def _has_data(live: Mapping[str, Any]) -> bool:
@@ -778,7 +608,7 @@ def _shown(value: Any, place: Path, secret: bool) -> str | None:
     of_item = [text for part in place if isinstance(part, Item) for _, text in part.keys]
     named = (*of_item, *fields.names(place[-1:])) if place[-1:] != ("name",) else ()
     if secret or value == SECRET or (isinstance(value, str) and any(_is_confidential(name) for name in named)):
-        return _HIDDEN
+        return HIDDEN
     text = value if isinstance(value, str) else json.dumps(_censored(value), ensure_ascii=False, sort_keys=True)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
@@ -791,7 +621,7 @@ def _censored(value: Any) -> Any:
         return value
     named = _is_confidential(value.get("name"))
     return {
-        key: _HIDDEN
+        key: HIDDEN
         if isinstance(item, str) and ((named and key == "value") or _is_confidential(key))
         else _censored(item)
         for key, item in value.items()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from cloudmart.drift.look import Drift, Finding, Kind
+from cloudmart.drift.finding import Finding, Kind
+from cloudmart.drift.look import Drift
 from cloudmart.finops.markdown import literal
 
 _FOREIGN = "its maker is not known"

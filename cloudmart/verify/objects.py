@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from cloudmart.cluster.live import Reference
-from cloudmart.drift.look import Kind
+from cloudmart.drift.finding import Kind
 from cloudmart.drift.report import sentence
 from cloudmart.verify.check import Check, Finding, Stage, Status, count, finding, judged, skipped
 from cloudmart.verify.state import Object, State

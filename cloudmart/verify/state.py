@@ -15,6 +15,7 @@ from cloudmart.cluster.kubectl import KubectlError
 from cloudmart.cluster.live import Place, Reference
 from cloudmart.deploy.expected import Declared, Expected
 from cloudmart.drift import look
+from cloudmart.drift.finding import Finding
 
 Object: TypeAlias = Mapping[str, Any]
 
@@ -52,7 +53,7 @@ class State:
     node_usage: Read = Read()
     pod_usage: Read = Read()
     #: Where live objects differ from declared ones, or why nobody may know.
-    drift: Sequence[look.Finding] = ()
+    drift: Sequence[Finding] = ()
     drift_refused: str = ""
     #: What `up` left out on the local cluster, each with its reason.
     left_out: Sequence[str] = ()
@@ -185,7 +186,7 @@ def finish(reading: Reading, expected: Expected, left_out: Sequence[str], contex
     )
 
 
-def _drift(expected: Expected, api: Api) -> tuple[Sequence[look.Finding], str]:
+def _drift(expected: Expected, api: Api) -> tuple[Sequence[Finding], str]:
     try:
         return look.compare(expected, api).findings, ""
     except KubectlError as error:

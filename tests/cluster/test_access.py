@@ -22,6 +22,7 @@ from cloudmart.cluster.kubectl import Kubectl, KubectlError
 from cloudmart.cluster.local import LocalCluster
 from cloudmart.deploy.expected import Way, expected
 from cloudmart.drift import look as drift
+from cloudmart.drift.finding import Kind
 from cloudmart.drift.look import Drift
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import record
@@ -185,6 +186,6 @@ def test_who_may_read_finds_drift_and_changes_nothing(deployer: Deployer, reader
     deployer.cluster.kubectl("label", "service/user-service", "--namespace=cloudmart", "tier=other", "--overwrite")
     deployer.cluster.kubectl("create", "configmap", "by-hand", "--namespace=cloudmart")
     assert {(one.kind, one.object.name) for one in look().findings} == {
-        (drift.Kind.CHANGED, "user-service"),
-        (drift.Kind.UNEXPECTED, "by-hand"),
+        (Kind.CHANGED, "user-service"),
+        (Kind.UNEXPECTED, "by-hand"),
     }

@@ -27,7 +27,8 @@ from cloudmart.deploy.engine import NoCli
 from cloudmart.deploy.expected import Expected, Way
 from cloudmart.deploy.up import Target
 from cloudmart.drift import report
-from cloudmart.drift.look import Drift, Finding, Kind, look
+from cloudmart.drift.finding import Finding, Kind
+from cloudmart.drift.look import Drift, look
 from cloudmart.errors import UserError
 from cloudmart.preview.recorder import record
 from cloudmart.settings import load

@@ -13,7 +13,8 @@ import pytest
 
 from cloudmart.deploy import expected
 from cloudmart.deploy.expected import Way
-from cloudmart.drift.look import Drift, Kind, look
+from cloudmart.drift.finding import Kind
+from cloudmart.drift.look import Drift, look
 from cloudmart.errors import UserError
 from tests.pulumi.shop import SPACE, Shop
 

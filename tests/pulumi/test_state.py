@@ -23,7 +23,7 @@ from cryptography.fernet import Fernet
 
 from cloudmart.deploy.expected import expected
 from cloudmart.drift import look as drift
-from cloudmart.drift.look import Finding, Kind
+from cloudmart.drift.finding import Finding, Kind
 from cloudmart.errors import UserError
 from tests.leaks import held
 from tests.pulumi.shop import SPACE, Shop

@@ -12,7 +12,8 @@ from cloudmart.deploy.expected import Way
 from cloudmart.drift import beside, fields, report
 from cloudmart.drift.controllers import is_controller, is_made_for_others
 from cloudmart.drift.fields import ABSENT, Member, Writer
-from cloudmart.drift.look import Drift, Finding, Kind, _has_data, _shown
+from cloudmart.drift.finding import Finding, Kind
+from cloudmart.drift.look import Drift, _has_data, _shown
 from cloudmart.finops.paths import Item, path_text
 from tests.cluster.test_drift import DAMAGES
 from tests.conftest import ROOT

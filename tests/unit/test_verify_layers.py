@@ -21,7 +21,7 @@ from cloudmart.cluster.kubectl import Kubectl
 from cloudmart.cluster.live import Reference
 from cloudmart.deploy.expected import Expected, Way
 from cloudmart.deploy.up import Target
-from cloudmart.drift import look
+from cloudmart.drift import finding
 from cloudmart.finops import actual
 from cloudmart.finops.allocation.windows import Window
 from cloudmart.preview.recorder import record
@@ -256,16 +256,16 @@ def test_what_drift_finds_is_told_unless_it_is_of_something_else() -> None:
     service = next(ref for ref in state.live if ref.kind == "Service" and ref in state.expected.objects)
     gone = next(ref for ref in state.live if ref.kind == "NetworkPolicy")
 
-    def drifted(kind: look.Kind, reference: Reference, path: str) -> look.Finding:
-        return look.Finding(kind=kind, object=reference, path=path, declared="a", live="b", by="me", mend="m")
+    def drifted(kind: finding.Kind, reference: Reference, path: str) -> finding.Finding:
+        return finding.Finding(kind=kind, object=reference, path=path, declared="a", live="b", by="me", mend="m")
 
     found = [
-        drifted(look.Kind.CHANGED, service, "spec.type"),
-        drifted(look.Kind.ADDED, service, "spec.externalIPs"),
+        drifted(finding.Kind.CHANGED, service, "spec.type"),
+        drifted(finding.Kind.ADDED, service, "spec.externalIPs"),
         # Told as lost labels, as a missing object, and by nobody: it is not of this stack.
-        drifted(look.Kind.CHANGED, service, "metadata.labels.team"),
-        drifted(look.Kind.MISSING, gone, ""),
-        drifted(look.Kind.UNEXPECTED, Reference("v1", "Pod", SPACE, "p"), ""),
+        drifted(finding.Kind.CHANGED, service, "metadata.labels.team"),
+        drifted(finding.Kind.MISSING, gone, ""),
+        drifted(finding.Kind.UNEXPECTED, Reference("v1", "Pod", SPACE, "p"), ""),
     ]
     state = replace(removed("NetworkPolicy", gone.name)(state), drift=found)
     (check,) = [check for check in objects.checks(state) if check.name == "as declared"]
@@ -291,7 +291,9 @@ def test_a_container_that_somebody_added_fails_where_another_field_only_warns(
 ) -> None:
     state = healthy()
     reference = next(ref for ref in state.live if ref.kind == kind and ref.namespace == SPACE)
-    added = look.Finding(kind=look.Kind.ADDED, object=reference, path=path, live="{...}", by="kubectl-edit", mend="m")
+    added = finding.Finding(
+        kind=finding.Kind.ADDED, object=reference, path=path, live="{...}", by="kubectl-edit", mend="m"
+    )
     (check,) = [one for one in objects.checks(replace(state, drift=[added])) if one.name == "as declared"]
     assert [(one.subject, one.status) for one in check.findings] == [(reference.label, status)]
 
