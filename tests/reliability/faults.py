@@ -14,6 +14,7 @@ from tests.reliability.shop import Deploying, Ended, Limits, Shop, cause, compon
 UNREACHABLE = (
     "refused",
     "reset",
+    "stream error",
     "EOF",
     "unable to connect",
     "connection lost",
