@@ -9,10 +9,10 @@ from typing import Any
 
 from cloudmart.access.permissions import Permission
 from cloudmart.deploy.ownership import PREPARED
+from cloudmart.drift.look import ADMISSION
 from cloudmart.errors import UserError
 
 _API = "rbac.authorization.k8s.io"
-_ADMISSION = "admissionregistration.k8s.io"
 _CHANGES = ["CREATE", "UPDATE", "DELETE"]
 
 
@@ -97,7 +97,7 @@ def trials_alone(stack: str, subject: Subject) -> list[dict[str, Any]]:
     everything = {"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*/*"], "operations": _CHANGES}
     return [
         {
-            "apiVersion": f"{_ADMISSION}/v1",
+            "apiVersion": f"{ADMISSION}/v1",
             "kind": "ValidatingAdmissionPolicy",
             "metadata": {"name": name},
             "spec": {
@@ -113,7 +113,7 @@ def trials_alone(stack: str, subject: Subject) -> list[dict[str, Any]]:
             },
         },
         {
-            "apiVersion": f"{_ADMISSION}/v1",
+            "apiVersion": f"{ADMISSION}/v1",
             "kind": "ValidatingAdmissionPolicyBinding",
             "metadata": {"name": name},
             "spec": {"policyName": name, "validationActions": ["Deny"]},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from cloudmart.cli._output import require_place
+from cloudmart.cli._output import is_project, require_place
 from cloudmart.errors import UserError, meant
 
 if TYPE_CHECKING:
@@ -31,11 +31,7 @@ def project() -> Path:
     the checkout, else (where the package is installed) the current folder."""
     here = Path.cwd().resolve()
     places = (here, *here.parents, CHECKOUT)
-    return next((one for one in places if _is_project(one)), here)
-
-
-def _is_project(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in ("catalog.yaml", "Pulumi.yaml"))
+    return next((one for one in places if is_project(one)), here)
 
 
 class OneOf(click.Choice[str]):
@@ -158,7 +154,7 @@ def asking(command: _Command) -> _Command:
 def stack_asked(stack: str | None, context: str | None, url: str | None, root: Path) -> str | None:
     """The stack whose cluster a command asks that also asks clusters of no stack: in a project the one that the other
     commands take, unless the command line names a cluster; None is that cluster, or kubectl's current one."""
-    if stack is not None or context is not None or url is not None or not _is_project(root):
+    if stack is not None or context is not None or url is not None or not is_project(root):
         return stack
     return os.environ.get(_STACK_VARIABLE) or _STACK
 

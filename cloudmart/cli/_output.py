@@ -63,8 +63,13 @@ def refuse_inputs(file: Path, option: str = "--out ") -> None:
     configures = place.parent.parts[-2:] == ("policy", "config")
     root = place.parents[2] if configures else place.parent
     own = configures or place.name == "catalog.yaml" or fnmatch.fnmatchcase(place.name, "Pulumi*.yaml")
-    if own and all((root / name).is_file() for name in ("catalog.yaml", "Pulumi.yaml")):
+    if own and is_project(root):
         raise UserError(f"{option}{file}: found a file that the project itself is read from; allowed: any other")
+
+
+def is_project(folder: Path) -> bool:
+    """Whether a project of ours is read from the folder."""
+    return all((folder / name).is_file() for name in ("catalog.yaml", "Pulumi.yaml"))
 
 
 def write(file: Path, text: str, option: str = "--out ") -> None:
